@@ -1,0 +1,5 @@
+//! Pointsman: an LVS-DR director on AF_XDP.
+#![deny(unsafe_code)]
+
+pub mod service;
+pub mod wire;

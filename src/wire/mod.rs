@@ -1,0 +1,5 @@
+//! Packet headers: parsed in place, never panicking, without I/O.
+
+mod mac;
+
+pub use mac::{MacAddress, ParseMacError};
