@@ -1,5 +1,9 @@
 //! Pointsman: an LVS-DR director on AF_XDP.
-#![deny(unsafe_code)]
 
+pub mod classify;
+pub mod forward;
 pub mod service;
+pub mod stats;
+pub mod table;
+pub mod verdict;
 pub mod wire;

@@ -1,5 +1,12 @@
 //! Packet headers: parsed in place, never panicking, without I/O.
+//!
+//! [`subject`] answers the one question that forwarding and classification ask of a frame: whose flow is it about?
 
+pub mod ethernet;
+mod ipv4;
+mod ipv6;
 mod mac;
+mod subject;
 
 pub use mac::{MacAddress, ParseMacError};
+pub use subject::{Family, NoSubject, Shape, Subject, subject};

@@ -1,0 +1,147 @@
+//! A latency histogram that one thread writes while others read.
+//!
+//! The buckets are those of HdrHistogram at three significant digits: 2,048 linear sub-buckets, whose width doubles
+//! with each power of two above. Counts are exact; a value is known to one part in 1,024 or better.
+
+use hdrhistogram::Histogram;
+
+use super::counters::Counter;
+
+/// Significant decimal digits of a value.
+pub const SIGNIFICANT_DIGITS: u8 = 3;
+/// The largest value that is told apart, about 68 seconds; what is above is counted as this.
+pub const MAX_NS: u64 = (1 << 36) - 1;
+
+const SUB_BUCKETS: usize = 2048;
+const HALF: usize = SUB_BUCKETS / 2;
+const SUB_BUCKET_BITS: u32 = 11;
+/// Powers of two from 2^11 to 2^35, half a set of sub-buckets each, behind the first full set.
+const BUCKETS: usize = SUB_BUCKETS + 25 * HALF;
+
+/// Counts of values in nanoseconds. One writer, any number of readers.
+#[derive(Debug)]
+pub struct LatencyHistogram {
+    counts: Box<[Counter]>,
+    total_ns: Counter,
+    min_complement_ns: Counter,
+    max_ns: Counter,
+}
+
+impl Default for LatencyHistogram {
+    fn default() -> Self {
+        Self {
+            counts: (0..BUCKETS).map(|_| Counter::default()).collect(),
+            total_ns: Counter::default(),
+            min_complement_ns: Counter::default(),
+            max_ns: Counter::default(),
+        }
+    }
+}
+
+impl LatencyHistogram {
+    /// Counts `times` occurrences of a value. Only the owning thread may call this.
+    #[inline]
+    pub fn record(&self, value_ns: u64, times: u64) {
+        if let Some(count) = self.counts.get(index_of(value_ns.min(MAX_NS))) {
+            count.add(times);
+        }
+        self.total_ns.add(value_ns.wrapping_mul(times));
+        if value_ns > self.max_ns.get() {
+            self.max_ns.set(value_ns);
+        }
+        // Kept as a complement, so that the start value of 0 says "none yet".
+        if !value_ns > self.min_complement_ns.get() {
+            self.min_complement_ns.set(!value_ns);
+        }
+    }
+
+    /// The sum of all values, for an exact mean, in nanoseconds.
+    pub fn total_ns(&self) -> u64 {
+        self.total_ns.get()
+    }
+
+    /// The smallest and the largest value recorded, exact; `None` before the first.
+    pub fn extremes_ns(&self) -> Option<(u64, u64)> {
+        match self.min_complement_ns.get() {
+            0 => None,
+            complement => Some((!complement, self.max_ns.get())),
+        }
+    }
+
+    /// A copy of the counts as an HdrHistogram of [`SIGNIFICANT_DIGITS`].
+    ///
+    /// # Errors
+    /// What HdrHistogram says, if it refused a bound or a value.
+    pub fn snapshot(&self) -> Result<Histogram<u64>, SnapshotError> {
+        let mut histogram = Histogram::new_with_bounds(1, MAX_NS, SIGNIFICANT_DIGITS)?;
+        for (index, count) in self.counts.iter().enumerate() {
+            let count = count.get();
+            if count > 0 {
+                histogram.record_n(value_of(index), count)?;
+            }
+        }
+        Ok(histogram)
+    }
+}
+
+/// HdrHistogram refused what was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The bounds.
+    #[error("cannot make a latency histogram: {0}")]
+    Bounds(#[from] hdrhistogram::CreationError),
+    /// A value.
+    #[error("cannot copy a latency histogram: {0}")]
+    Value(#[from] hdrhistogram::RecordError),
+}
+
+#[inline]
+fn index_of(value: u64) -> usize {
+    let above = (64 - SUB_BUCKET_BITS).saturating_sub(value.leading_zeros());
+    // `value >> above` is at most 2,047.
+    above as usize * HALF + (value >> above) as usize
+}
+
+/// The lowest value of a bucket.
+fn value_of(index: usize) -> u64 {
+    if index < SUB_BUCKETS {
+        return index as u64;
+    }
+    let above = index / HALF - 1;
+    ((index - above * HALF) as u64) << above
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_hdrhistogram(values in prop::collection::vec(prop_oneof![0u64..5000, 0u64..=MAX_NS], 1..200)) {
+            let ours = LatencyHistogram::default();
+            let mut theirs = Histogram::<u64>::new_with_bounds(1, MAX_NS, SIGNIFICANT_DIGITS).unwrap();
+            for &value in &values {
+                ours.record(value, 3);
+                theirs.record_n(value, 3).unwrap();
+            }
+            let snapshot = ours.snapshot().unwrap();
+            prop_assert_eq!(snapshot.len(), theirs.len());
+            for quantile in [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0] {
+                prop_assert_eq!(snapshot.value_at_quantile(quantile), theirs.value_at_quantile(quantile));
+            }
+            prop_assert_eq!(ours.total_ns(), values.iter().sum::<u64>() * 3);
+            let extremes = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
+            prop_assert_eq!(ours.extremes_ns(), Some(extremes));
+        }
+    }
+
+    #[test]
+    fn what_is_above_the_range_is_counted_at_its_end() {
+        let histogram = LatencyHistogram::default();
+        assert_eq!(histogram.extremes_ns(), None);
+        histogram.record(u64::MAX >> 1, 1);
+        assert_eq!(histogram.snapshot().unwrap().len(), 1);
+        assert_eq!(histogram.extremes_ns().unwrap().1, u64::MAX >> 1);
+    }
+}

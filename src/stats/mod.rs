@@ -1,0 +1,4 @@
+//! Statistics: what workers count, and how it is read, merged and exported.
+
+pub mod counters;
+pub mod latency;

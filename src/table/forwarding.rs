@@ -1,0 +1,415 @@
+//! The forwarding table itself: immutable, built off the packets' path, published whole.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::hash::FlowHasher;
+use super::maglev::{Maglev, Member};
+use super::services::ServiceIndex;
+use crate::service::ServiceKey;
+use crate::stats::counters::{Outcomes, PerWorker};
+use crate::wire::{MacAddress, Shape, Subject};
+
+/// Further hashes that are tried for a live real server before the slots are walked one by one.
+const REHASHES: u64 = 16;
+
+/// An interface that frames leave by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// The interface's name.
+    pub name: String,
+    /// Its MAC address, which becomes the frames' source.
+    pub source: MacAddress,
+    /// Its MTU: the most bytes of an IP packet.
+    pub mtu: u32,
+}
+
+/// How a real server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The real server's MAC address.
+    pub mac: MacAddress,
+    /// Position of the interface among the egresses.
+    pub egress: u8,
+}
+
+/// Which part of a flow chooses its real server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashBy {
+    /// Protocol, addresses and ports.
+    #[default]
+    Flow,
+    /// The client's address alone, so that all its connections meet one real server.
+    Client,
+}
+
+/// What a virtual service of the table is to be.
+#[derive(Clone, Debug)]
+pub struct ServicePlan {
+    /// Its address, protocol and port.
+    pub key: ServiceKey,
+    /// Slots of its Maglev table.
+    pub table_size: u32,
+    /// What its flows are hashed by.
+    pub hash_by: HashBy,
+    /// Its real servers.
+    pub real_servers: Vec<RealServerPlan>,
+}
+
+/// What a real server of the table is to be.
+#[derive(Clone, Debug)]
+pub struct RealServerPlan {
+    /// Its address (RIP).
+    pub address: IpAddr,
+    /// Its share of new flows; 0 while it drains.
+    pub weight: u32,
+    /// How it is reached; `None` counts as down.
+    pub next_hop: Option<NextHop>,
+}
+
+/// Everything that a table is built from.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// The cluster's flow hash.
+    pub hasher: FlowHasher,
+    /// The interfaces that frames leave by.
+    pub egresses: Vec<Egress>,
+    /// The virtual services.
+    pub services: Vec<ServicePlan>,
+    /// Number of workers, each of which has counters of its own.
+    pub workers: usize,
+}
+
+/// Which real server each flow goes to, and how its frames are rewritten.
+#[derive(Debug)]
+pub struct ForwardingTable {
+    generation: u64,
+    hasher: FlowHasher,
+    index: ServiceIndex,
+    services: Box<[VirtualService]>,
+    real_servers: Box<[RealServer]>,
+    egresses: Box<[Egress]>,
+}
+
+/// A virtual service of a table.
+#[derive(Debug)]
+pub struct VirtualService {
+    /// Its address, protocol and port.
+    pub key: ServiceKey,
+    /// What its flows are hashed by.
+    pub hash_by: HashBy,
+    maglev: Arc<Maglev>,
+    members: Arc<[Member]>,
+    /// Position in the table's real servers of each member, by the Maglev table's numbering.
+    positions: Box<[u32]>,
+    /// Members that frames can be sent to.
+    live_members: usize,
+    first_real_server: u32,
+    real_server_count: u32,
+    /// Verdicts of its frames.
+    pub outcomes: Arc<PerWorker<Outcomes>>,
+}
+
+/// A real server of a table; one that serves several services is there once for each.
+#[derive(Debug)]
+pub struct RealServer {
+    macs: [u8; 12],
+    alive: bool,
+    egress: u8,
+    mtu: u32,
+    /// Its address (RIP).
+    pub address: IpAddr,
+    /// Its weight.
+    pub weight: u32,
+    /// Position of its service.
+    pub service: u32,
+    /// How it is reached.
+    pub next_hop: Option<NextHop>,
+    /// Verdicts of its frames.
+    pub outcomes: Arc<PerWorker<Outcomes>>,
+}
+
+impl RealServer {
+    /// Destination and source address that its frames get.
+    #[inline]
+    pub fn macs(&self) -> &[u8; 12] {
+        &self.macs
+    }
+
+    /// Whether frames can be sent to it.
+    #[inline]
+    pub fn is_alive(&self) -> bool {
+        self.alive
+    }
+
+    /// Position of the interface that its frames leave by.
+    #[inline]
+    pub fn egress(&self) -> u8 {
+        self.egress
+    }
+
+    /// The most bytes of an IP packet that can be sent to it.
+    #[inline]
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+}
+
+/// How a real server was chosen for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Position in the table's real servers.
+    pub real_server: u32,
+    /// Slot of the Maglev table that the flow's hash points at.
+    pub slot: usize,
+    /// Real servers passed over because they are not alive.
+    pub skipped: u32,
+}
+
+impl ForwardingTable {
+    /// Builds the table that `plan` describes. Maglev tables and counters of what was in `previous` are taken over
+    /// where they are the same, so that a change of next hops costs no rebuild and no counter starts anew.
+    pub fn build(plan: &TablePlan, previous: Option<&Self>) -> Self {
+        Builder::new(plan, previous).build()
+    }
+
+    /// Number of the table; each one built upon another is one higher.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The virtual services.
+    pub fn services(&self) -> &[VirtualService] {
+        &self.services
+    }
+
+    /// The real servers of all services, those of a service side by side.
+    pub fn real_servers(&self) -> &[RealServer] {
+        &self.real_servers
+    }
+
+    /// The interfaces that frames leave by.
+    pub fn egresses(&self) -> &[Egress] {
+        &self.egresses
+    }
+
+    /// The virtual services by address.
+    pub fn index(&self) -> &ServiceIndex {
+        &self.index
+    }
+
+    /// The real servers of a service.
+    pub fn real_servers_of(&self, service: &VirtualService) -> &[RealServer] {
+        let first = service.first_real_server as usize;
+        self.real_servers.get(first..first + service.real_server_count as usize).unwrap_or(&[])
+    }
+
+    /// Position of the service that a frame belongs to.
+    #[inline]
+    pub fn service_of(&self, subject: &Subject) -> Option<u32> {
+        match subject.shape {
+            Shape::Datagram | Shape::FirstFragment | Shape::Quote => {
+                self.index.find(subject.family, &subject.vip, subject.protocol, subject.service_port)
+            }
+            _ => self.index.first_of(subject.family, &subject.vip, subject.protocol),
+        }
+    }
+
+    /// The hash by which a service's flows choose.
+    #[inline]
+    pub fn hash(&self, service: &VirtualService, subject: &Subject) -> u64 {
+        match service.hash_by {
+            HashBy::Flow => self.hasher.flow(subject),
+            HashBy::Client => self.hasher.client(subject),
+        }
+    }
+
+    /// The real server of a hash: the owner of its slot, or where that is not alive, the first live one of a sequence
+    /// that depends on the hash alone. So a flow moves only if its own real server dies, and it comes back to it; what
+    /// happens to others on the way never moves it.
+    ///
+    /// The sequence: the owners of the slots of up to 16 further hashes, then of the slots behind the last of them.
+    #[inline]
+    pub fn choose(&self, service: &VirtualService, hash: u64) -> Option<Choice> {
+        let slot = service.maglev.slot(hash)?;
+        let real_server = service.owner(slot)?;
+        if self.is_alive(real_server) {
+            return Some(Choice { real_server, slot, skipped: 0 });
+        }
+        self.choose_again(service, hash, slot)
+    }
+
+    #[cold]
+    fn choose_again(&self, service: &VirtualService, hash: u64, slot: usize) -> Option<Choice> {
+        if service.live_members == 0 {
+            return None;
+        }
+        let mut skipped = 1;
+        let mut last = slot;
+        for attempt in 1..=REHASHES {
+            last = service.maglev.slot(self.hasher.again(hash, attempt))?;
+            let real_server = service.owner(last)?;
+            if self.is_alive(real_server) {
+                return Some(Choice { real_server, slot, skipped });
+            }
+            skipped += 1;
+        }
+        for member in service.maglev.walk_from(last) {
+            let real_server = *service.positions.get(usize::from(member))?;
+            if self.is_alive(real_server) {
+                return Some(Choice { real_server, slot, skipped });
+            }
+            skipped += 1;
+        }
+        None
+    }
+
+    #[inline]
+    fn is_alive(&self, real_server: u32) -> bool {
+        self.real_servers.get(real_server as usize).is_some_and(|found| found.alive)
+    }
+}
+
+impl VirtualService {
+    /// Position of the real server that owns a slot.
+    #[inline]
+    pub fn owner(&self, slot: usize) -> Option<u32> {
+        self.positions.get(usize::from(self.maglev.member(slot)?)).copied()
+    }
+
+    /// Number of slots; 0 if no real server has a weight.
+    pub fn table_size(&self) -> usize {
+        self.maglev.size()
+    }
+
+    /// Slots of each of the service's real servers, in the table's order; 0 for those without weight.
+    pub fn shares(&self) -> Vec<u32> {
+        let mut shares = vec![0; self.real_server_count as usize];
+        let by_member = self.maglev.shares(self.positions.len());
+        for (share, position) in by_member.into_iter().zip(&self.positions) {
+            if let Some(of) = shares.get_mut((position - self.first_real_server) as usize) {
+                *of = share;
+            }
+        }
+        shares
+    }
+}
+
+type MaglevKey = (Arc<[Member]>, u32);
+
+struct Builder<'a> {
+    plan: &'a TablePlan,
+    previous: Option<&'a ForwardingTable>,
+    maglevs: HashMap<MaglevKey, Arc<Maglev>>,
+    service_outcomes: HashMap<ServiceKey, Arc<PerWorker<Outcomes>>>,
+    real_server_outcomes: HashMap<(ServiceKey, IpAddr), Arc<PerWorker<Outcomes>>>,
+    real_servers: Vec<RealServer>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(plan: &'a TablePlan, previous: Option<&'a ForwardingTable>) -> Self {
+        let mut builder = Self {
+            plan,
+            previous,
+            maglevs: HashMap::new(),
+            service_outcomes: HashMap::new(),
+            real_server_outcomes: HashMap::new(),
+            real_servers: Vec::new(),
+        };
+        if let Some(previous) = previous {
+            builder.take_over(previous);
+        }
+        builder
+    }
+
+    fn take_over(&mut self, previous: &ForwardingTable) {
+        for service in &previous.services {
+            if previous.hasher == self.plan.hasher {
+                let size = u32::try_from(service.maglev.size()).unwrap_or(0);
+                self.maglevs.insert((Arc::clone(&service.members), size), Arc::clone(&service.maglev));
+            }
+            self.service_outcomes.insert(service.key, Arc::clone(&service.outcomes));
+            for real_server in previous.real_servers_of(service) {
+                let key = (service.key, real_server.address);
+                self.real_server_outcomes.insert(key, Arc::clone(&real_server.outcomes));
+            }
+        }
+    }
+
+    fn build(mut self) -> ForwardingTable {
+        let plan = self.plan;
+        let keys: Vec<ServiceKey> = plan.services.iter().map(|service| service.key).collect();
+        let services = (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
+        ForwardingTable {
+            generation: self.previous.map_or(1, |previous| previous.generation + 1),
+            hasher: plan.hasher.clone(),
+            index: ServiceIndex::new(&keys),
+            services,
+            real_servers: self.real_servers.into_boxed_slice(),
+            egresses: plan.egresses.clone().into_boxed_slice(),
+        }
+    }
+
+    fn service(&mut self, position: u32, service: &ServicePlan) -> VirtualService {
+        let first_real_server = u32::try_from(self.real_servers.len()).unwrap_or(u32::MAX);
+        for real_server in &service.real_servers {
+            let built = self.real_server(position, service.key, real_server);
+            self.real_servers.push(built);
+        }
+        let mut weighted: Vec<(Member, u32)> = (first_real_server..)
+            .zip(&service.real_servers)
+            .filter(|(_, real_server)| real_server.weight > 0)
+            .map(|(at, real_server)| (Member { address: real_server.address, weight: real_server.weight }, at))
+            .collect();
+        weighted.sort_unstable();
+        let (members, positions): (Vec<Member>, Vec<u32>) = weighted.into_iter().unzip();
+        let live_members = positions
+            .iter()
+            .filter(|at| self.real_servers.get(**at as usize).is_some_and(RealServer::is_alive))
+            .count();
+        let members: Arc<[Member]> = members.into();
+        let hasher = &self.plan.hasher;
+        let maglev = self
+            .maglevs
+            .entry((Arc::clone(&members), service.table_size))
+            .or_insert_with(|| Arc::new(Maglev::build(&members, service.table_size, hasher)));
+        let workers = self.plan.workers;
+        VirtualService {
+            key: service.key,
+            hash_by: service.hash_by,
+            maglev: Arc::clone(maglev),
+            members,
+            positions: positions.into_boxed_slice(),
+            live_members,
+            first_real_server,
+            real_server_count: u32::try_from(service.real_servers.len()).unwrap_or(u32::MAX),
+            outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
+        }
+    }
+
+    fn real_server(&mut self, service: u32, key: ServiceKey, plan: &RealServerPlan) -> RealServer {
+        let egress = plan.next_hop.and_then(|hop| self.plan.egresses.get(usize::from(hop.egress)));
+        let mut macs = [0; 12];
+        if let (Some(hop), Some(egress)) = (plan.next_hop, egress) {
+            macs[..6].copy_from_slice(&hop.mac.octets());
+            macs[6..].copy_from_slice(&egress.source.octets());
+        }
+        let workers = self.plan.workers;
+        RealServer {
+            macs,
+            alive: egress.is_some(),
+            egress: plan.next_hop.map_or(0, |hop| hop.egress),
+            mtu: egress.map_or(0, |egress| egress.mtu),
+            address: plan.address,
+            weight: plan.weight,
+            service,
+            next_hop: plan.next_hop,
+            outcomes: self
+                .real_server_outcomes
+                .remove(&(key, plan.address))
+                .unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The forwarding table: which real server a flow goes to and how its frames are rewritten.
+
+mod forwarding;
+mod hash;
+mod maglev;
+mod publish;
+mod services;
+
+pub use forwarding::{
+    Choice, Egress, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan, ServicePlan, TablePlan,
+    VirtualService,
+};
+pub use hash::{DEFAULT_SECRET, FlowHasher};
+pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member, is_prime};
+pub use publish::{Pinned, Published, Reader};
+pub use services::{ServiceIndex, family_of};
