@@ -1,9 +1,12 @@
 //! Pointsman: an LVS-DR director on AF_XDP.
 
 pub mod classify;
+pub mod clock;
 pub mod forward;
+pub mod port;
 pub mod service;
 pub mod stats;
 pub mod table;
 pub mod verdict;
 pub mod wire;
+pub mod worker;

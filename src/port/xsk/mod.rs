@@ -1,0 +1,301 @@
+#![allow(unsafe_code, reason = "frames live in memory that is shared with the kernel")]
+//! AF_XDP sockets: one memory (UMEM) for a worker, shared by the sockets of all its queues.
+//!
+//! See the kernel's Documentation/networking/af_xdp.rst for the rings.
+
+mod open;
+mod socket;
+
+pub use open::{BindMode, OpenError, Opened, QueuePlan, XskPlan, open};
+pub use socket::{KernelRingStatistics, SocketHandle};
+
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
+
+use super::{Census, Frame, Ledger, Place, Port};
+use crate::clock;
+use crate::stats::counters::QueueCounters;
+
+/// "POINTSMN": what the XDP program writes in front of its time of reception.
+pub const STAMP_MAGIC: u64 = 0x504f_494e_5453_4d4e;
+/// Bytes of the stamp, directly in front of the frame: magic and time, each in host byte order.
+pub const STAMP_LEN: usize = 16;
+
+/// Frames moved between a ring and the free list at once.
+const RING_BATCH: usize = 64;
+/// The kernel sends at most this many frames for one call in copy mode, unless told otherwise.
+const COPY_MODE_TX_BUDGET: u64 = 32;
+
+/// A frame of the UMEM.
+#[derive(Debug)]
+pub struct XskFrame {
+    desc: FrameDesc,
+    /// 0 without a valid stamp; no frame is received in the first nanosecond after boot.
+    received_ns: u64,
+}
+
+impl Frame for XskFrame {
+    #[inline]
+    fn len(&self) -> usize {
+        self.desc.lengths().data()
+    }
+
+    #[inline]
+    fn received_ns(&self) -> Option<u64> {
+        (self.received_ns != 0).then_some(self.received_ns)
+    }
+}
+
+/// A worker's AF_XDP sockets and their memory.
+pub struct XskPort {
+    // The queues hold the sockets and go before the memory.
+    queues: Vec<XskQueue>,
+    /// Keeps the memory mapped.
+    _umem: Umem,
+    /// Address of the memory's first byte.
+    base: usize,
+    frame_size: usize,
+    free: Vec<FrameDesc>,
+    /// Descriptors on their way between a ring and the rest.
+    scratch: Vec<FrameDesc>,
+    ledger: Ledger,
+    poll_fds: Vec<libc::pollfd>,
+}
+
+struct XskQueue {
+    rx: RxQueue,
+    tx: TxQueue,
+    fill: FillQueue,
+    completion: CompQueue,
+    fd: libc::c_int,
+    /// Most frames that may be with the kernel for receiving.
+    fill_target: u64,
+    in_fill: u64,
+    in_tx: u64,
+    /// Frames were submitted that the kernel has not been told of, or said that it could not take yet.
+    kick_due: bool,
+    busy_poll: bool,
+    zero_copy: bool,
+    counters: Arc<QueueCounters>,
+}
+
+impl XskPort {
+    /// The first byte of a frame.
+    ///
+    /// The address is made from the memory as a whole, which was exposed when it was registered with the kernel: the
+    /// bytes in front of the frame, where the stamp is, belong to no slice that the crate hands out.
+    #[inline]
+    fn pointer(&self, desc: &FrameDesc) -> *mut u8 {
+        ptr::with_exposed_provenance_mut(self.base + desc.addr())
+    }
+
+    /// Reads and clears the stamp in front of a frame; 0 if there is no valid one.
+    ///
+    /// Clearing matters: the next frame in this memory may come without a stamp, and must not show this one's.
+    #[inline]
+    fn take_stamp(&self, desc: &FrameDesc, now_ns: u64) -> u64 {
+        let stamp = self.pointer(desc).wrapping_sub(STAMP_LEN).cast::<u64>();
+        // SAFETY: the ledger has just said that this frame went from the kernel to the worker, so nobody else accesses
+        // it, and `lies_in_its_chunk` that its data begins at least `STAMP_LEN` bytes behind the start of its chunk,
+        // inside of the memory. Unaligned accesses ask nothing of the address.
+        unsafe {
+            if stamp.read_unaligned() != STAMP_MAGIC {
+                return 0;
+            }
+            stamp.write_unaligned(0);
+            let received_ns = stamp.add(1).read_unaligned();
+            if received_ns <= now_ns { received_ns } else { 0 }
+        }
+    }
+
+    #[inline]
+    fn number_of(&self, desc: &FrameDesc) -> usize {
+        desc.addr() / self.frame_size
+    }
+
+    /// Whether a received frame begins behind room for a stamp and ends inside of its chunk.
+    #[inline]
+    fn lies_in_its_chunk(&self, desc: &FrameDesc) -> bool {
+        let offset = desc.addr() % self.frame_size;
+        offset >= STAMP_LEN && offset + desc.lengths().data() <= self.frame_size
+    }
+
+    /// Accepts a descriptor that the kernel gave back, if it is one that the kernel had.
+    #[inline]
+    fn accept(&mut self, at: usize, now_ns: u64) -> Option<XskFrame> {
+        let desc = self.scratch[at];
+        let number = self.number_of(&desc);
+        if !self.lies_in_its_chunk(&desc) || !self.ledger.move_frame(number, Place::Fill, Place::Worker) {
+            return None;
+        }
+        Some(XskFrame { desc, received_ns: self.take_stamp(&desc, now_ns) })
+    }
+}
+
+impl Port for XskPort {
+    type Frame = XskFrame;
+
+    fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    #[inline]
+    fn rx_burst(&mut self, queue: usize, frames: &mut Vec<XskFrame>, most: usize) -> usize {
+        let Some(from) = self.queues.get_mut(queue) else { return 0 };
+        let most = most.min(self.scratch.len());
+        // SAFETY: the descriptors are those of this socket's UMEM by the kernel's word, and each is checked against the
+        // ledger before it is used.
+        let received = unsafe { from.rx.consume(&mut self.scratch[..most]) };
+        if received == 0 {
+            return 0;
+        }
+        let now_ns = clock::monotonic_ns();
+        let (mut count, mut bytes) = (0, 0);
+        for at in 0..received {
+            if let Some(frame) = self.accept(at, now_ns) {
+                bytes += frame.len() as u64;
+                count += 1;
+                frames.push(frame);
+            }
+        }
+        let queue = &mut self.queues[queue];
+        queue.in_fill = queue.in_fill.saturating_sub(count as u64);
+        queue.counters.rx_packets.add(count as u64);
+        queue.counters.rx_bytes.add(bytes);
+        count
+    }
+
+    #[inline]
+    fn bytes_mut<'a>(&'a mut self, frame: &'a mut XskFrame) -> &'a mut [u8] {
+        // SAFETY: an `XskFrame` is only made of a descriptor that the ledger moved to the worker and that lies in its
+        // chunk, and it is moved away when the frame leaves the worker; it cannot be copied, so as long as it is
+        // borrowed nobody else accesses the bytes.
+        unsafe { slice::from_raw_parts_mut(self.pointer(&frame.desc), frame.len()) }
+    }
+
+    #[inline]
+    fn tx_burst(&mut self, queue: usize, frames: &mut Vec<XskFrame>) -> usize {
+        let Some(queue) = self.queues.get_mut(queue) else { return 0 };
+        let offered = frames.len().min(self.scratch.len());
+        for (slot, frame) in self.scratch.iter_mut().zip(frames.iter()) {
+            *slot = frame.desc;
+        }
+        // SAFETY: the frames are this UMEM's and in the worker's hands; those that were taken are removed below.
+        let sent = unsafe { queue.tx.produce(&self.scratch[..offered]) };
+        let mut bytes = 0;
+        for frame in frames.drain(..sent) {
+            bytes += frame.len() as u64;
+            self.ledger.move_frame(frame.desc.addr() / self.frame_size, Place::Worker, Place::Tx);
+        }
+        if sent > 0 {
+            queue.in_tx += sent as u64;
+            queue.kick_due = true;
+            queue.counters.tx_packets.add(sent as u64);
+            queue.counters.tx_bytes.add(bytes);
+        }
+        sent
+    }
+
+    #[inline]
+    fn release(&mut self, frame: XskFrame) {
+        self.free.push(frame.desc);
+    }
+
+    #[inline]
+    fn kick_tx(&mut self, queue: usize) {
+        let Some(queue) = self.queues.get_mut(queue) else { return };
+        if !queue.kick_due {
+            return;
+        }
+        if !queue.tx.needs_wakeup() {
+            queue.kick_due = false;
+            return;
+        }
+        let most_calls = if queue.zero_copy { 1 } else { queue.in_tx / COPY_MODE_TX_BUDGET + 2 };
+        for _ in 0..most_calls {
+            queue.counters.tx_kicks.add(1);
+            match socket::kick_tx(queue.fd) {
+                socket::Kick::Done => {
+                    queue.kick_due = false;
+                    return;
+                }
+                socket::Kick::Again => {}
+                socket::Kick::Refused => {
+                    queue.counters.tx_kick_errors.add(1);
+                    return;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn complete(&mut self, queue: usize) -> usize {
+        let Some(queue) = self.queues.get_mut(queue) else { return 0 };
+        if queue.in_tx == 0 {
+            return 0;
+        }
+        let mut completed = 0;
+        loop {
+            // SAFETY: the descriptors are those of this UMEM by the kernel's word, and each is checked against the
+            // ledger before it counts as free.
+            let count = unsafe { queue.completion.consume(&mut self.scratch) };
+            for desc in &self.scratch[..count] {
+                if self.ledger.move_frame(desc.addr() / self.frame_size, Place::Tx, Place::Worker) {
+                    self.free.push(*desc);
+                    completed += 1;
+                }
+            }
+            if count < self.scratch.len() {
+                break;
+            }
+        }
+        queue.in_tx = queue.in_tx.saturating_sub(completed as u64);
+        queue.counters.tx_completed.add(completed as u64);
+        completed
+    }
+
+    #[inline]
+    fn refill(&mut self, queue: usize) -> usize {
+        let Some(queue) = self.queues.get_mut(queue) else { return 0 };
+        let mut refilled = 0;
+        loop {
+            let wanted = queue.fill_target.saturating_sub(queue.in_fill).min(RING_BATCH as u64) as usize;
+            let from = self.free.len() - wanted.min(self.free.len());
+            // SAFETY: free frames are this UMEM's and nobody else's; those that were taken are removed below.
+            let given = unsafe { queue.fill.produce(&self.free[from..]) };
+            for desc in self.free.drain(from..from + given) {
+                self.ledger.move_frame(desc.addr() / self.frame_size, Place::Worker, Place::Fill);
+            }
+            queue.in_fill += given as u64;
+            refilled += given;
+            if given < RING_BATCH {
+                break;
+            }
+        }
+        if refilled > 0 {
+            queue.counters.fill_submitted.add(refilled as u64);
+        }
+        refilled
+    }
+
+    #[inline]
+    fn kick_rx(&mut self, queue: usize) {
+        let Some(queue) = self.queues.get_mut(queue) else { return };
+        if queue.busy_poll || queue.fill.needs_wakeup() {
+            queue.counters.rx_kicks.add(1);
+            socket::kick_rx(queue.fd);
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        socket::wait(&mut self.poll_fds, timeout);
+    }
+
+    fn census(&self) -> Census {
+        self.ledger.census()
+    }
+}

@@ -1,0 +1,305 @@
+//! The run-to-completion loop of one core: receive a burst, decide, send, take back what was sent, hand out what is free.
+//!
+//! Nothing in it depends on another worker. The forwarding table and the clock are read once for a burst.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+use crate::forward::forward;
+use crate::port::{Frame, Port};
+use crate::stats::counters::{Outcomes, WorkerCounters};
+use crate::table::{ForwardingTable, Reader};
+use crate::verdict::{DropReason, Route, Verdict};
+
+/// How long an idle worker sleeps at most, so that it sees a stop in time.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// How long it sleeps at most while sent frames have not come back: nothing wakes it for those.
+const SLEEP_WHILE_SENDING: Duration = Duration::from_millis(1);
+/// How long a stopping worker goes on receiving what is still on its way, and waits for what it sent.
+const STOP_GRACE_NS: u64 = 200_000_000;
+/// A stopping worker is done when it has found nothing for this long.
+const STOP_QUIET_NS: u64 = 5_000_000;
+
+/// What an idle worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdlePolicy {
+    /// It looks again, for ever: lowest latency, a whole core.
+    Spin,
+    /// It looks for so long, then sleeps until a frame arrives.
+    SleepAfter(Duration),
+}
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Its number, by which it finds its counters.
+    pub worker: usize,
+    /// Most frames that it takes from a queue at once.
+    pub batch: usize,
+    /// What it does when idle.
+    pub idle: IdlePolicy,
+    /// How long it holds frames against a full TX ring before it drops them.
+    pub tx_hold: Duration,
+    /// For each of its queues and each egress of the table: the queue to send by.
+    pub egress_queues: Vec<Vec<Option<usize>>>,
+}
+
+/// One core's worth of forwarding.
+pub struct Worker<P: Port> {
+    settings: WorkerSettings,
+    port: P,
+    tables: Reader<ForwardingTable>,
+    counters: Arc<WorkerCounters>,
+    received: Vec<P::Frame>,
+    /// Frames to be sent, by egress.
+    outgoing: Vec<Outgoing<P::Frame>>,
+}
+
+struct Outgoing<F> {
+    frames: Vec<F>,
+    /// What is to be counted of each of them.
+    accounts: Vec<Account>,
+}
+
+#[derive(Clone, Copy)]
+struct Account {
+    route: Route,
+    bytes: u64,
+    received_ns: Option<u64>,
+}
+
+impl<P: Port> Worker<P> {
+    /// A worker that has not received anything yet; its queues are filled.
+    pub fn new(
+        settings: WorkerSettings,
+        port: P,
+        tables: Reader<ForwardingTable>,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
+        let egresses = settings.egress_queues.iter().map(Vec::len).max().unwrap_or(0);
+        let batch = settings.batch;
+        let outgoing = || Outgoing { frames: Vec::with_capacity(batch), accounts: Vec::with_capacity(batch) };
+        counters.frames_total.set(port.census().total());
+        let mut worker = Self {
+            received: Vec::with_capacity(batch),
+            outgoing: (0..egresses).map(|_| outgoing()).collect(),
+            settings,
+            port,
+            tables,
+            counters,
+        };
+        for queue in 0..worker.port.queues() {
+            worker.port.refill(queue);
+        }
+        worker.publish_census();
+        worker
+    }
+
+    /// Works until `stop` is set, then finishes what is on its way.
+    pub fn run(mut self, stop: &AtomicBool) {
+        let mut last_cycles = clock::cycles();
+        let mut idle_since_ns = None;
+        while !stop.load(Ordering::Relaxed) {
+            let busy = self.turn();
+            if busy {
+                idle_since_ns = None;
+            } else {
+                self.idle(&mut idle_since_ns);
+            }
+            let now_cycles = clock::cycles();
+            self.account_turn(busy, now_cycles.wrapping_sub(last_cycles));
+            last_cycles = now_cycles;
+        }
+        self.finish();
+    }
+
+    /// One turn over all queues. Returns whether there was anything to do.
+    pub fn turn(&mut self) -> bool {
+        let mut busy = false;
+        for queue in 0..self.port.queues() {
+            busy |= self.port.complete(queue) > 0;
+            let count = self.port.rx_burst(queue, &mut self.received, self.settings.batch);
+            if count > 0 {
+                busy = true;
+                self.counters.count_batch(count);
+                self.forward_burst(queue);
+            }
+            self.port.kick_tx(queue);
+            self.port.refill(queue);
+            self.port.kick_rx(queue);
+        }
+        if busy {
+            self.publish_census();
+        }
+        busy
+    }
+
+    /// The port, for tests that play the kernel.
+    pub fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// Decides on a burst and sends it.
+    fn forward_burst(&mut self, queue: usize) {
+        let Self { settings, port, tables, counters, received, outgoing } = self;
+        let table = tables.pin();
+        let tally = Tally { worker: settings.worker, counters, table: &table };
+        counters.table_generation.set(table.generation());
+        for mut frame in received.drain(..) {
+            let bytes = frame.len() as u64;
+            match forward(port.bytes_mut(&mut frame), &table) {
+                Verdict::Tx { egress, route } => match outgoing.get_mut(usize::from(egress)) {
+                    Some(outgoing) => {
+                        outgoing.accounts.push(Account { route, bytes, received_ns: frame.received_ns() });
+                        outgoing.frames.push(frame);
+                    }
+                    None => {
+                        tally.drop_routed(DropReason::NoEgress, route, bytes);
+                        port.release(frame);
+                    }
+                },
+                Verdict::Drop { reason, service, real_server } => {
+                    tally.drop(reason, service, real_server, bytes);
+                    port.release(frame);
+                }
+            }
+        }
+        for (egress, outgoing) in outgoing.iter_mut().enumerate() {
+            if !outgoing.frames.is_empty() {
+                let by = settings.egress_queues.get(queue).and_then(|queues| *queues.get(egress)?);
+                outgoing.send(port, by, settings.tx_hold, &tally);
+            }
+        }
+    }
+
+    fn idle(&mut self, idle_since_ns: &mut Option<u64>) {
+        let IdlePolicy::SleepAfter(spin) = self.settings.idle else {
+            std::hint::spin_loop();
+            return;
+        };
+        let now_ns = clock::monotonic_ns();
+        let since_ns = *idle_since_ns.get_or_insert(now_ns);
+        if u128::from(now_ns.saturating_sub(since_ns)) < spin.as_nanos() {
+            std::hint::spin_loop();
+            return;
+        }
+        self.counters.sleeps.add(1);
+        let sending = self.port.census().tx > 0;
+        self.port.wait(if sending { SLEEP_WHILE_SENDING } else { LONGEST_SLEEP });
+    }
+
+    fn account_turn(&self, busy: bool, cycles: u64) {
+        let (turns, spent) = if busy {
+            (&self.counters.busy_turns, &self.counters.busy_cycles)
+        } else {
+            (&self.counters.idle_turns, &self.counters.idle_cycles)
+        };
+        turns.add(1);
+        spent.add(cycles);
+    }
+
+    /// Receives what is still on its way and waits for what was sent, for a bounded time.
+    fn finish(&mut self) {
+        let start_ns = clock::monotonic_ns();
+        let mut last_busy_ns = start_ns;
+        loop {
+            let busy = self.turn();
+            let now_ns = clock::monotonic_ns();
+            if busy {
+                last_busy_ns = now_ns;
+            }
+            let quiet = now_ns - last_busy_ns > STOP_QUIET_NS && self.port.census().tx == 0;
+            if quiet || now_ns - start_ns > STOP_GRACE_NS {
+                break;
+            }
+        }
+        self.publish_census();
+    }
+
+    fn publish_census(&self) {
+        let census = self.port.census();
+        debug_assert_eq!(census.total(), self.counters.frames_total.get(), "frames leaked: {census:?}");
+        self.counters.frames_free.set(census.worker);
+        self.counters.frames_quarantined.set(census.quarantined);
+    }
+}
+
+impl<F: Frame> Outgoing<F> {
+    /// Submits all frames to the TX ring of `queue`. A full ring is held against for `hold`; what is left then, and
+    /// everything where there is no queue, is dropped.
+    fn send<P: Port<Frame = F>>(&mut self, port: &mut P, queue: Option<usize>, hold: Duration, tally: &Tally<'_>) {
+        let Some(queue) = queue else {
+            self.drop_all(port, DropReason::NoEgress, tally);
+            return;
+        };
+        let mut full_since_ns = None;
+        loop {
+            let sent = port.tx_burst(queue, &mut self.frames);
+            let now_ns = clock::monotonic_ns();
+            for account in self.accounts.drain(..sent) {
+                tally.sent(&account, now_ns);
+            }
+            if self.frames.is_empty() {
+                return;
+            }
+            port.kick_tx(queue);
+            port.complete(queue);
+            if sent > 0 {
+                full_since_ns = None;
+                continue;
+            }
+            let since_ns = *full_since_ns.get_or_insert(now_ns);
+            if u128::from(now_ns.saturating_sub(since_ns)) > hold.as_nanos() {
+                self.drop_all(port, DropReason::TxRingFull, tally);
+                return;
+            }
+        }
+    }
+
+    fn drop_all<P: Port<Frame = F>>(&mut self, port: &mut P, reason: DropReason, tally: &Tally<'_>) {
+        for (frame, account) in self.frames.drain(..).zip(self.accounts.drain(..)) {
+            tally.drop_routed(reason, account.route, account.bytes);
+            port.release(frame);
+        }
+    }
+}
+
+/// Where verdicts are counted: the worker's own cells.
+struct Tally<'a> {
+    worker: usize,
+    counters: &'a WorkerCounters,
+    table: &'a ForwardingTable,
+}
+
+impl Tally<'_> {
+    #[inline]
+    fn sent(&self, account: &Account, now_ns: u64) {
+        self.counters.outcomes.count_tx(account.bytes);
+        self.for_each(Some(account.route.service), Some(account.route.real_server), |cell| {
+            cell.count_tx(account.bytes)
+        });
+        match account.received_ns {
+            Some(received_ns) => self.counters.latency.record(now_ns.saturating_sub(received_ns), 1),
+            None => self.counters.unstamped.add(1),
+        }
+    }
+
+    fn drop_routed(&self, reason: DropReason, route: Route, bytes: u64) {
+        self.drop(reason, Some(route.service), Some(route.real_server), bytes);
+    }
+
+    fn drop(&self, reason: DropReason, service: Option<u32>, real_server: Option<u32>, bytes: u64) {
+        self.counters.outcomes.count_drop(reason, bytes);
+        self.for_each(service, real_server, |cell| cell.count_drop(reason, bytes));
+    }
+
+    #[inline]
+    fn for_each(&self, service: Option<u32>, real_server: Option<u32>, count: impl Fn(&Outcomes)) {
+        let service = service.and_then(|at| self.table.services().get(at as usize)?.outcomes.of(self.worker));
+        let real_server =
+            real_server.and_then(|at| self.table.real_servers().get(at as usize)?.outcomes.of(self.worker));
+        service.into_iter().chain(real_server).for_each(count);
+    }
+}
