@@ -2,6 +2,7 @@
 
 pub mod classify;
 pub mod clock;
+pub mod config;
 pub mod forward;
 pub mod port;
 pub mod service;

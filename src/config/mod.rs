@@ -1,0 +1,161 @@
+//! The configuration: one TOML file, read into raw tables, then validated into a [`Config`].
+//!
+//! Nothing but this module knows the file's format. All mistakes of a file are reported together, each with its
+//! place, the key's full path, what is wrong and what would be right. Every key is described in `docs/config.md`.
+
+mod interface;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::service::ServiceKey;
+use crate::wire::MacAddress;
+
+pub use interface::{AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, PollMode, Queues};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// The most virtual services that one file may have.
+pub const MAX_VIRTUAL_SERVICES: usize = 65_536;
+
+/// The most real servers that one virtual service may have.
+pub const MAX_REAL_SERVERS: usize = 65_535;
+
+/// Slots of a Maglev table where `table_size` is not set.
+pub const DEFAULT_TABLE_SIZE: u32 = 65_537;
+
+/// The largest `table_size`: the greatest prime under 2^24.
+pub const MAX_TABLE_SIZE: u32 = 16_777_213;
+
+/// The largest `weight`, as in LVS.
+pub const MAX_WEIGHT: u32 = 65_535;
+
+/// Where the control socket is unless the file says otherwise.
+pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";
+
+/// A whole validated configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// The `[director]` table.
+    pub director: DirectorConfig,
+    /// The `[[interface]]` tables, in the order of the file; no name appears twice.
+    #[serde(rename = "interface")]
+    pub interfaces: Vec<InterfaceConfig>,
+    /// The `[[virtual_service]]` tables, in the order of the file; no key appears twice.
+    #[serde(rename = "virtual_service")]
+    pub virtual_services: Vec<VirtualServiceConfig>,
+}
+
+/// Settings of the director as a whole.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct DirectorConfig {
+    /// Key of the flow hash, equal on all directors of a cluster; `None` is the documented fixed default key.
+    /// Neither [`Debug`](fmt::Debug) nor [`Serialize`] shows it.
+    #[serde(serialize_with = "hide_secret")]
+    pub secret: Option<String>,
+    /// Path of the Unix socket that commands come in by; absolute, 107 bytes at most.
+    pub control_socket: PathBuf,
+    /// What becomes of a frame for a virtual service whose queue has no socket.
+    pub no_socket: NoSocketAction,
+    /// Where the statistics are written, if anywhere; absolute.
+    pub stats_file: Option<PathBuf>,
+    /// Time between two writes of `stats_file`.
+    #[serde(rename = "stats_interval_ms", serialize_with = "as_ms")]
+    pub stats_interval: Duration,
+}
+
+impl Default for DirectorConfig {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            control_socket: PathBuf::from(DEFAULT_CONTROL_SOCKET),
+            no_socket: NoSocketAction::Drop,
+            stats_file: None,
+            stats_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl fmt::Debug for DirectorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectorConfig")
+            .field("secret", &self.secret.as_ref().map(|_| "(hidden)"))
+            .field("control_socket", &self.control_socket)
+            .field("no_socket", &self.no_socket)
+            .field("stats_file", &self.stats_file)
+            .field("stats_interval", &self.stats_interval)
+            .finish()
+    }
+}
+
+fn hide_secret<S: Serializer>(secret: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_| "(hidden)").serialize(serializer)
+}
+
+fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).serialize(serializer)
+}
+
+/// What becomes of a frame for a virtual service whose queue has no socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoSocketAction {
+    /// Dropped and counted: the kernel never answers a live client with RST.
+    #[default]
+    Drop,
+    /// Left to the kernel and counted.
+    Pass,
+}
+
+/// One virtual service and the real servers behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VirtualServiceConfig {
+    /// Address, protocol and port that clients use.
+    #[serde(flatten)]
+    pub key: ServiceKey,
+    /// How a new flow is given a real server.
+    pub scheduler: Scheduler,
+    /// Slots of the Maglev table; a prime.
+    pub table_size: u32,
+    /// What ties a client's flows together.
+    pub persistence: Persistence,
+    /// In the order of the file; no address appears twice, each is of the same family as the VIP.
+    #[serde(rename = "real_server")]
+    pub real_servers: Vec<RealServerConfig>,
+}
+
+/// How a new flow is given a real server; the names are those of LVS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    /// Maglev hashing, weights honoured.
+    #[default]
+    Mh,
+}
+
+/// What ties a client's flows together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Persistence {
+    /// Nothing: each flow is hashed over protocol, addresses and ports.
+    #[default]
+    None,
+    /// The client's address alone is hashed, so all its flows reach one real server.
+    Client,
+}
+
+/// One real server of a virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RealServerConfig {
+    /// Its own address on the segment that it shares with the director.
+    pub address: IpAddr,
+    /// Share of new flows; 0 = draining.
+    pub weight: u32,
+    /// Its MAC where the file gives it, else the neighbour table does.
+    pub mac: Option<MacAddress>,
+}
