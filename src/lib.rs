@@ -4,6 +4,7 @@ pub mod classify;
 pub mod clock;
 pub mod config;
 pub mod forward;
+pub mod network;
 pub mod port;
 pub mod service;
 pub mod stats;

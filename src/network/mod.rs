@@ -1,0 +1,24 @@
+//! What the network says: which interfaces there are, how a real server is reached, and which MAC address it has.
+//!
+//! Everything here asks the kernel (rtnetlink, ethtool) and blocks; nothing here is near a packet.
+//! [`on_link`] answers at start and at reload whether direct routing can reach a real server at all;
+//! [`NeighborWatch`] then keeps its MAC address known and tells of every change.
+
+mod error;
+mod link;
+mod neighbor;
+mod netlink;
+mod nic;
+mod on_link;
+mod route;
+mod targets;
+mod watch;
+
+pub use error::NetworkError;
+pub use link::{Link, link_by_name, links};
+pub use neighbor::{Neighbor, NeighborState, neighbors};
+pub use nic::{Nic, nic};
+pub use on_link::{NextHopDevice, on_link};
+pub use route::{Route, RouteKind, route_to};
+pub use targets::Target;
+pub use watch::{NeighborWatch, NetworkEvent};
