@@ -3,3 +3,4 @@
 
 pub mod service;
 pub mod wire;
+pub mod xdp;
