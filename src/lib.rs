@@ -12,3 +12,4 @@ pub mod table;
 pub mod verdict;
 pub mod wire;
 pub mod worker;
+pub mod xdp;
