@@ -1,0 +1,118 @@
+//! How each real server is reached: the device found at start and at reload, the MAC address as the network tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::DirectorError;
+use crate::config::Config;
+use crate::network::{NetworkError, Target, on_link};
+use crate::table::NextHop;
+use crate::wire::MacAddress;
+
+/// What is known of how real servers are reached.
+#[derive(Debug, Default)]
+pub struct NextHops {
+    routes: BTreeMap<IpAddr, Reached>,
+    macs: BTreeMap<(u32, IpAddr), MacAddress>,
+    /// Those without a MAC address that the log has named.
+    named_missing: BTreeSet<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    device_index: u32,
+    egress: u8,
+    /// A MAC address of the configuration for every use of the address makes asking needless.
+    resolve: bool,
+}
+
+impl NextHops {
+    /// Finds the devices of all real servers of `config`, whose interfaces have these `indices`. MAC addresses that were
+    /// known stay known.
+    ///
+    /// # Errors
+    /// All real servers that direct routing cannot reach, a sentence each.
+    pub fn update(&mut self, config: &Config, indices: &[u32]) -> Result<(), DirectorError> {
+        let mut routes = BTreeMap::new();
+        let mut complaints = Vec::new();
+        let real_servers = config.virtual_services.iter().flat_map(|service| &service.real_servers);
+        let mut by_address: BTreeMap<IpAddr, bool> = BTreeMap::new();
+        for real_server in real_servers {
+            *by_address.entry(real_server.address).or_default() |= real_server.mac.is_none();
+        }
+        for (address, resolve) in by_address {
+            match on_link(address, indices) {
+                Ok(device) => {
+                    let egress = indices.iter().position(|index| *index == device.egress_interface_index);
+                    // There are far fewer than 256 interfaces in a configuration.
+                    let egress = egress.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX);
+                    routes.insert(address, Reached { device_index: device.device_index, egress, resolve });
+                }
+                Err(error @ (NetworkError::System { .. } | NetworkError::MissingCapability { .. })) => {
+                    return Err(error.into());
+                }
+                Err(error) => complaints.push(error.to_string()),
+            }
+        }
+        if !complaints.is_empty() {
+            return Err(DirectorError::Unreachable(complaints));
+        }
+        self.routes = routes;
+        let routes = &self.routes;
+        self.macs.retain(|(device, address), _| routes.get(address).is_some_and(|route| route.device_index == *device));
+        self.named_missing.retain(|address| routes.contains_key(address));
+        Ok(())
+    }
+
+    /// The neighbours whose MAC addresses are to be watched.
+    pub fn targets(&self) -> Vec<Target> {
+        self.routes
+            .iter()
+            .filter(|(_, route)| route.resolve)
+            .map(|(address, route)| Target { device_index: route.device_index, address: *address })
+            .collect()
+    }
+
+    /// Takes in what the network says. Returns whether it concerns a real server.
+    pub fn learn(&mut self, device_index: u32, address: IpAddr, mac: Option<MacAddress>) -> bool {
+        let concerns = self.routes.get(&address).is_some_and(|route| route.device_index == device_index);
+        match mac {
+            Some(mac) if concerns => self.macs.insert((device_index, address), mac) != Some(mac),
+            _ => self.macs.remove(&(device_index, address)).is_some(),
+        }
+    }
+
+    /// How a real server is reached, `mac` being its MAC address in the configuration; `None` if that is not known.
+    pub fn of(&self, address: IpAddr, mac: Option<MacAddress>) -> Option<NextHop> {
+        let route = self.routes.get(&address)?;
+        let mac = mac.or_else(|| self.macs.get(&(route.device_index, address)).copied())?;
+        Some(NextHop { mac, egress: route.egress })
+    }
+
+    /// Whether the MAC address of every real server is known.
+    pub fn are_complete(&self) -> bool {
+        self.missing().next().is_none()
+    }
+
+    /// Names in the log, once each, the real servers that have no MAC address, and those that have one again.
+    pub fn log_changes(&mut self) {
+        let missing: BTreeSet<IpAddr> = self.missing().collect();
+        for address in missing.difference(&self.named_missing) {
+            tracing::warn!(
+                real_server = %address,
+                "no MAC address: nobody answers for it; it counts as down and its flows go to the others"
+            );
+        }
+        for address in self.named_missing.difference(&missing) {
+            tracing::info!(real_server = %address, mac = ?self.of(*address, None), "has a MAC address again");
+        }
+        self.named_missing = missing;
+    }
+
+    fn missing(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.routes
+            .iter()
+            .filter(|(address, route)| route.resolve && !self.macs.contains_key(&(route.device_index, **address)))
+            .map(|(address, _)| *address)
+    }
+}
