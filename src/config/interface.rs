@@ -6,8 +6,11 @@ use serde::{Serialize, Serializer};
 
 use crate::wire::MacAddress;
 
-/// The largest CPU number that `cores` takes, and the largest queue number that `queues` takes.
+/// The largest CPU number that `cores` takes.
 pub const MAX_CORE: usize = 1023;
+
+/// The largest queue number that `queues` takes.
+pub const MAX_QUEUE: u32 = 1023;
 
 /// One interface that the director receives from or sends out of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,11 +3,20 @@
 //! Nothing but this module knows the file's format. All mistakes of a file are reported together, each with its
 //! place, the key's full path, what is wrong and what would be right. Every key is described in `docs/config.md`.
 
+mod error;
 mod interface;
+mod prime;
+mod raw;
+mod reader;
+mod restart;
+mod syntax;
+mod validate;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -15,7 +24,12 @@ use serde::{Serialize, Serializer};
 use crate::service::ServiceKey;
 use crate::wire::MacAddress;
 
-pub use interface::{AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, PollMode, Queues};
+pub use error::{ConfigError, Finding, Warning};
+pub use interface::{
+    AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, PollMode, Queues,
+};
+pub use raw::{AcceptedKey, accepted_keys};
+pub use restart::RestartNeeded;
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -38,8 +52,60 @@ pub const MAX_WEIGHT: u32 = 65_535;
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";
 
-/// A whole validated configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Reads and validates the file at `path`.
+///
+/// # Errors
+/// The file cannot be read, is over [`MAX_FILE_BYTES`], is not UTF-8 or TOML, or has mistakes; see [`ConfigError`].
+pub fn load(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
+    let path = path.as_ref();
+    let origin = path.display().to_string();
+    let bytes = read_bounded(path).map_err(|source| ConfigError::unreadable(path, &source))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(ConfigError::TooLarge { origin });
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, &origin),
+        Err(error) => Err(syntax::not_utf8(&error, &origin)),
+    }
+}
+
+/// One byte more than allowed tells a file that is too large, also where its size is not known before (a pipe).
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Validates a configuration's text; `origin` stands for the file's name in all messages.
+///
+/// # Errors
+/// The text is over [`MAX_FILE_BYTES`], is not TOML, or has mistakes; see [`ConfigError`].
+pub fn parse(text: &str, origin: &str) -> Result<Loaded, ConfigError> {
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(ConfigError::TooLarge { origin: origin.to_owned() });
+    }
+    let findings = error::Findings::default();
+    let document = syntax::read(text);
+    let config = match document.sound_tree() {
+        Some(tree) => validate::validate(&raw::read(tree, text, &findings), &findings),
+        None => Config::default(),
+    };
+    document.report(&findings);
+    let warnings = findings.settle(text, origin)?;
+    Ok(Loaded { config, warnings })
+}
+
+/// A valid configuration, and what is worth a second look in it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file says, with every default filled in.
+    pub config: Config,
+    /// Things that are allowed and most likely not meant, in the order of the file.
+    pub warnings: Vec<Warning>,
+}
+
+/// A whole validated configuration. Its JSON form has the keys of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// The `[director]` table.
     pub director: DirectorConfig,
@@ -49,6 +115,22 @@ pub struct Config {
     /// The `[[virtual_service]]` tables, in the order of the file; no key appears twice.
     #[serde(rename = "virtual_service")]
     pub virtual_services: Vec<VirtualServiceConfig>,
+}
+
+impl Config {
+    /// What only a running director needs: an interface to receive from.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoInterface`] or [`ConfigError::NoReceivingInterface`].
+    pub fn require_interfaces(&self) -> Result<(), ConfigError> {
+        if self.interfaces.is_empty() {
+            Err(ConfigError::NoInterface)
+        } else if !self.interfaces.iter().any(|interface| interface.receive) {
+            Err(ConfigError::NoReceivingInterface)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Settings of the director as a whole.

@@ -1,0 +1,255 @@
+//! The tables of the file as they stand there: right in type, not yet in meaning.
+
+use toml::de::DeTable;
+
+use super::error::Findings;
+use super::reader::{Field, Item, Key, Place, Table, WordOr};
+
+const DIRECTOR: Key = Key::optional("director", "a table", "one [director] table");
+const INTERFACE: Key = Key::optional("interface", "an array of tables", "[[interface]], in double brackets");
+const VIRTUAL_SERVICE: Key =
+    Key::optional("virtual_service", "an array of tables", "[[virtual_service]], in double brackets");
+const REAL_SERVER: Key =
+    Key::optional("real_server", "an array of tables", "[[virtual_service.real_server]], in double brackets");
+
+const RING_SIZE: &str = "a power of two from 64 to 65536";
+
+/// All tables of a file.
+pub(super) struct RawConfig<'t> {
+    pub(super) director: Option<RawDirector<'t>>,
+    pub(super) interfaces: Vec<RawInterface<'t>>,
+    pub(super) virtual_services: Vec<RawVirtualService<'t>>,
+}
+
+pub(super) struct RawDirector<'t> {
+    pub(super) place: Place,
+    pub(super) secret: Option<Field<&'t str>>,
+    pub(super) control_socket: Option<Field<&'t str>>,
+    pub(super) no_socket: Option<Field<&'t str>>,
+    pub(super) stats_file: Option<Field<&'t str>>,
+    pub(super) stats_interval_ms: Option<Field<i64>>,
+}
+
+pub(super) struct RawInterface<'t> {
+    pub(super) place: Place,
+    pub(super) name: Option<Field<&'t str>>,
+    pub(super) queues: Option<Field<WordOr<'t, Vec<Item<i64>>>>>,
+    pub(super) cores: Option<Field<WordOr<'t, Vec<Item<i64>>>>>,
+    pub(super) receive: Option<Field<bool>>,
+    pub(super) mode: Option<Field<&'t str>>,
+    pub(super) copy: Option<Field<&'t str>>,
+    pub(super) poll: Option<Field<&'t str>>,
+    pub(super) idle_spin_us: Option<Field<i64>>,
+    pub(super) busy_poll: Option<RawBusyPoll>,
+    pub(super) rx_ring: Option<Field<i64>>,
+    pub(super) tx_ring: Option<Field<i64>>,
+    pub(super) fill_ring: Option<Field<i64>>,
+    pub(super) completion_ring: Option<Field<i64>>,
+    pub(super) frames: Option<Field<i64>>,
+    pub(super) frame_size: Option<Field<WordOr<'t, i64>>>,
+    pub(super) batch: Option<Field<i64>>,
+    pub(super) huge_pages: Option<Field<bool>>,
+    pub(super) tx_hold_us: Option<Field<i64>>,
+    pub(super) virtual_macs: Option<Field<Vec<Item<&'t str>>>>,
+    pub(super) mtu: Option<Field<i64>>,
+}
+
+pub(super) struct RawBusyPoll {
+    pub(super) place: Place,
+    pub(super) timeout_us: Option<Field<i64>>,
+    pub(super) budget: Option<Field<i64>>,
+}
+
+pub(super) struct RawVirtualService<'t> {
+    pub(super) place: Place,
+    pub(super) vip: Option<Field<&'t str>>,
+    pub(super) port: Option<Field<i64>>,
+    pub(super) protocol: Option<Field<&'t str>>,
+    pub(super) scheduler: Option<Field<&'t str>>,
+    pub(super) table_size: Option<Field<i64>>,
+    pub(super) persistence: Option<Field<&'t str>>,
+    pub(super) real_servers: Vec<RawRealServer<'t>>,
+}
+
+pub(super) struct RawRealServer<'t> {
+    pub(super) place: Place,
+    pub(super) address: Option<Field<&'t str>>,
+    pub(super) weight: Option<Field<i64>>,
+    pub(super) mac: Option<Field<&'t str>>,
+}
+
+/// Reads a parsed file; what has the wrong type or an unknown name is noted in `findings` and left out.
+pub(super) fn read<'t>(tree: &'t DeTable<'t>, text: &'t str, findings: &'t Findings) -> RawConfig<'t> {
+    let mut root = Table::root(tree, text, findings);
+    let raw = RawConfig::read(&mut root);
+    root.finish();
+    raw
+}
+
+impl<'t> RawConfig<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        Self {
+            director: table.table(DIRECTOR, "[director]", RawDirector::read),
+            interfaces: table.tables(INTERFACE, "[[interface]]", RawInterface::read),
+            virtual_services: table.tables(VIRTUAL_SERVICE, "[[virtual_service]]", RawVirtualService::read),
+        }
+    }
+}
+
+impl<'t> RawDirector<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        const SECRET: &str = "any text in quotes, the same on all directors of a cluster";
+        const SOCKET: &str = "an absolute path of at most 107 bytes such as \"/run/pointsman/control.sock\"";
+        const FILE: &str = "an absolute path such as \"/run/pointsman/stats.json\"";
+        Self {
+            place: table.place.clone(),
+            secret: table.text(Key::optional("secret", "a secret", SECRET)),
+            control_socket: table.text(Key::optional("control_socket", "a path for a socket", SOCKET)),
+            no_socket: table.text(Key::optional("no_socket", "an action", "\"drop\" or \"pass\"")),
+            stats_file: table.text(Key::optional("stats_file", "a path for a file", FILE)),
+            stats_interval_ms: table.integer(Key::optional(
+                "stats_interval_ms",
+                "an interval in milliseconds",
+                "10 to 3600000",
+            )),
+        }
+    }
+}
+
+impl<'t> RawInterface<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        const NAME: &str = "a name of 1 to 15 bytes without spaces, '/' and ':', such as \"eth0\"";
+        const QUEUES: &str = "\"all\" or a list of numbers from 0 to 1023 such as [0, 1]";
+        const CORES: &str = "\"auto\" or a list of CPU numbers from 0 to 1023 such as [2, 3]";
+        const MODE: &str = "\"auto\", \"native\" or \"generic\"";
+        const COPY: &str = "\"auto\", \"zero_copy\" or \"copy\"";
+        const POLL: &str = "\"adaptive\" or \"busy\"";
+        const BUSY_POLL: &str = "a table such as { timeout_us = 20, budget = 64 }";
+        const MACS: &str = "a list of MACs such as [\"02:00:5e:00:01:01\"]";
+        const MICROSECONDS: &str = "a time in microseconds";
+        const RING: &str = "a ring size";
+        const FLAG: &str = "a switch";
+        const TRUE_OR_FALSE: &str = "true or false";
+        Self {
+            place: table.place.clone(),
+            name: table.text(Key::required("name", "an interface name", NAME)),
+            queues: table.word_or_integers(Key::optional("queues", "a list of queues", QUEUES), "a queue"),
+            cores: table.word_or_integers(Key::optional("cores", "a list of cores", CORES), "a CPU number"),
+            receive: table.flag(Key::optional("receive", FLAG, TRUE_OR_FALSE)),
+            mode: table.text(Key::optional("mode", "a mode", MODE)),
+            copy: table.text(Key::optional("copy", "a copy mode", COPY)),
+            poll: table.text(Key::optional("poll", "a poll mode", POLL)),
+            idle_spin_us: table.integer(Key::optional("idle_spin_us", MICROSECONDS, "0 to 1000000")),
+            busy_poll: table.table(
+                Key::optional("busy_poll", "a table", BUSY_POLL),
+                "[interface.busy_poll]",
+                RawBusyPoll::read,
+            ),
+            rx_ring: table.integer(Key::optional("rx_ring", RING, RING_SIZE)),
+            tx_ring: table.integer(Key::optional("tx_ring", RING, RING_SIZE)),
+            fill_ring: table.integer(Key::optional("fill_ring", RING, RING_SIZE)),
+            completion_ring: table.integer(Key::optional("completion_ring", RING, RING_SIZE)),
+            frames: table.integer(Key::optional("frames", "a number of frames", "128 to 1048576")),
+            frame_size: table.word_or_integer(Key::optional("frame_size", "a frame size", "\"auto\", 2048 or 4096")),
+            batch: table.integer(Key::optional("batch", "a batch size", "1 to 512")),
+            huge_pages: table.flag(Key::optional("huge_pages", FLAG, TRUE_OR_FALSE)),
+            tx_hold_us: table.integer(Key::optional("tx_hold_us", MICROSECONDS, "0 to 1000000")),
+            virtual_macs: table.texts(Key::optional("virtual_macs", "a list of MACs", MACS), "a MAC"),
+            mtu: table.integer(Key::optional("mtu", "an MTU", "68 to 65535")),
+        }
+    }
+}
+
+impl RawBusyPoll {
+    fn read(table: &mut Table<'_>) -> Self {
+        Self {
+            place: table.place.clone(),
+            timeout_us: table.integer(Key::optional("timeout_us", "a time in microseconds", "1 to 1000000")),
+            budget: table.integer(Key::optional("budget", "a number of frames", "1 to 65535")),
+        }
+    }
+}
+
+impl<'t> RawVirtualService<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        const VIP: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.15\"";
+        const TABLE_SIZE: &str = "a prime from 2 to 16777213 such as 65537";
+        Self {
+            place: table.place.clone(),
+            vip: table.text(Key::required("vip", "an IP address", VIP)),
+            port: table.integer(Key::required("port", "a port", "0 (any port) to 65535")),
+            protocol: table.text(Key::required("protocol", "a protocol", "\"tcp\" or \"udp\"")),
+            scheduler: table.text(Key::optional("scheduler", "a scheduler", "\"mh\" (Maglev hashing)")),
+            table_size: table.integer(Key::optional("table_size", "a table size", TABLE_SIZE)),
+            persistence: table.text(Key::optional("persistence", "a persistence", "\"none\" or \"client\"")),
+            real_servers: table.tables(REAL_SERVER, "[[virtual_service.real_server]]", RawRealServer::read),
+        }
+    }
+}
+
+impl<'t> RawRealServer<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        const ADDRESS: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.100\"";
+        const MAC: &str = "six pairs of hex digits in quotes such as \"02:00:00:00:01:00\"";
+        Self {
+            place: table.place.clone(),
+            address: table.text(Key::required("address", "an IP address", ADDRESS)),
+            weight: table.integer(Key::optional("weight", "a weight", "0 (no new flows) to 65535")),
+            mac: table.text(Key::optional("mac", "a MAC", MAC)),
+        }
+    }
+}
+
+/// A key that the file may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedKey {
+    /// The table it stands in, as a dotted path without indices (`virtual_service.real_server`); empty for the file.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What its value may be.
+    pub expects: &'static str,
+    /// Whether its table is refused without it.
+    pub required: bool,
+}
+
+/// Every key that a file may have: what the reading code asks for, so never out of date.
+#[must_use]
+pub fn accepted_keys() -> Vec<AcceptedKey> {
+    let (empty, findings) = (DeTable::new(), Findings::default());
+    let mut all = Vec::new();
+    let mut note = |path: &'static str, read: &dyn Fn(&mut Table<'_>)| {
+        let mut table = Table::root(&empty, "", &findings);
+        read(&mut table);
+        all.extend(table.accepted().iter().map(|key| AcceptedKey {
+            table: path,
+            name: key.name,
+            expects: key.expects,
+            required: key.required,
+        }));
+    };
+    note("", &|table| drop(RawConfig::read(table)));
+    note("director", &|table| drop(RawDirector::read(table)));
+    note("interface", &|table| drop(RawInterface::read(table)));
+    note("interface.busy_poll", &|table| drop(RawBusyPoll::read(table)));
+    note("virtual_service", &|table| drop(RawVirtualService::read(table)));
+    note("virtual_service.real_server", &|table| drop(RawRealServer::read(table)));
+    all
+}
+
+/// What to do about a key that is like none of its table: it may belong into another one.
+pub(super) fn advice_for_stray(name: &str, header: &str, accepted: &[Key]) -> String {
+    let elsewhere = accepted_keys().into_iter().find(|key| key.name == name && !key.table.is_empty());
+    match elsewhere {
+        Some(key) => format!("{name} belongs into {}", header_of(key.table)),
+        None => {
+            let names: Vec<_> = accepted.iter().map(|key| key.name).collect();
+            format!("{header} knows {}", names.join(", "))
+        }
+    }
+}
+
+/// How the file writes the table of a dotted path.
+fn header_of(table: &str) -> String {
+    if matches!(table, "director" | "interface.busy_poll") { format!("[{table}]") } else { format!("[[{table}]]") }
+}

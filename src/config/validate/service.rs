@@ -1,0 +1,277 @@
+//! The `[[virtual_service]]` tables.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::interface::unicast_mac;
+use super::{Check, Seen, warn};
+use crate::config::error::Findings;
+use crate::config::interface::InterfaceConfig;
+use crate::config::prime;
+use crate::config::raw::RawVirtualService;
+use crate::config::reader::{Field, quoted};
+use crate::config::{
+    DEFAULT_TABLE_SIZE, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, Persistence, RealServerConfig, Scheduler,
+    VirtualServiceConfig,
+};
+use crate::service::{Protocol, ServiceKey};
+use crate::wire::MacAddress;
+
+/// The schedulers of LVS, so that their names are not taken for slips of the pen.
+const LVS_SCHEDULERS: [&str; 14] =
+    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"];
+
+/// Slots that the real server with the smallest weight needs for a share that is exact to 1 %.
+const SLOTS_FOR_ONE_PERCENT: u64 = 100;
+
+/// What no real server may be.
+struct Taken<'a> {
+    /// Every VIP, and the index of the first service that has it.
+    vips: HashMap<IpAddr, usize>,
+    /// The director's own virtual MACs, and the interface that each is on.
+    virtual_macs: HashMap<MacAddress, &'a str>,
+}
+
+pub(super) fn services(
+    raw: &[RawVirtualService<'_>],
+    interfaces: &[InterfaceConfig],
+    findings: &Findings,
+) -> Vec<VirtualServiceConfig> {
+    let vips: Vec<Option<IpAddr>> =
+        raw.iter().map(|raw| station_address(raw.vip.as_ref()?, Check { place: &raw.place, findings })).collect();
+    let mut taken = Taken { vips: HashMap::new(), virtual_macs: HashMap::new() };
+    for (index, vip) in vips.iter().enumerate() {
+        if let Some(vip) = vip {
+            taken.vips.entry(*vip).or_insert(index);
+        }
+    }
+    for interface in interfaces {
+        taken.virtual_macs.extend(interface.virtual_macs.iter().map(|mac| (*mac, interface.name.as_str())));
+    }
+    let mut keys = Seen::new();
+    let mut services = Vec::with_capacity(raw.len());
+    for (index, (raw, vip)) in raw.iter().zip(vips).enumerate() {
+        let check = Check { place: &raw.place, findings };
+        let key = key(raw, vip, check);
+        if let Some(key) = key
+            && let Some(first) = keys.before(key, index)
+        {
+            let message = format!("{key} is virtual_service[{first}] already; give both sets of real servers to one");
+            findings.refuse(raw.place.at, raw.place.path.clone(), message);
+        }
+        let settings = settings(raw, check);
+        let real_servers = real_servers(raw, vip, &taken, findings);
+        check_shares(raw, settings.table_size, &real_servers, check);
+        if let Some(key) = key {
+            services.push(VirtualServiceConfig {
+                key,
+                scheduler: settings.scheduler,
+                table_size: settings.table_size,
+                persistence: settings.persistence,
+                real_servers,
+            });
+        }
+    }
+    services
+}
+
+/// `None` where a part is missing or refused, which is a finding already.
+fn key(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, check: Check<'_>) -> Option<ServiceKey> {
+    let mut port = None;
+    if let Some(field) = &raw.port {
+        let mut number = 0;
+        check.number(Some(field), 0..=65_535, &mut number);
+        port = u16::try_from(field.value).ok().map(|_| number);
+    }
+    let mut protocol = None;
+    let words = [("tcp", Some(Protocol::Tcp)), ("udp", Some(Protocol::Udp))];
+    check.word(raw.protocol.as_ref(), &words, &mut protocol);
+    Some(ServiceKey { vip: vip?, protocol: protocol?, port: port? })
+}
+
+struct Settings {
+    scheduler: Scheduler,
+    table_size: u32,
+    persistence: Persistence,
+}
+
+fn settings(raw: &RawVirtualService<'_>, check: Check<'_>) -> Settings {
+    let mut persistence = Persistence::default();
+    let words = [("none", Persistence::None), ("client", Persistence::Client)];
+    check.word(raw.persistence.as_ref(), &words, &mut persistence);
+    if let Some(field) = &raw.scheduler
+        && field.value != "mh"
+    {
+        let name = quoted(field.value);
+        if LVS_SCHEDULERS.contains(&field.value) {
+            check.refuse_with(field, format!("{name} is a scheduler of LVS that pointsman does not have; use \"mh\" (Maglev hashing), which honours weights"));
+        } else {
+            check.refuse(field, format_args!("{name} is not a scheduler"));
+        }
+    }
+    Settings { scheduler: Scheduler::Mh, table_size: table_size(raw.table_size.as_ref(), check), persistence }
+}
+
+fn table_size(field: Option<&Field<i64>>, check: Check<'_>) -> u32 {
+    let Some(field) = field else { return DEFAULT_TABLE_SIZE };
+    let mut size = DEFAULT_TABLE_SIZE;
+    check.number(Some(field), 2..=i64::from(MAX_TABLE_SIZE), &mut size);
+    if prime::is_prime(size) {
+        return size;
+    }
+    let below = prime::at_most(size).map(|prime| prime.to_string());
+    let above = prime::at_least(size, MAX_TABLE_SIZE).map(|prime| prime.to_string());
+    let nearest: Vec<String> = below.into_iter().chain(above).collect();
+    check.refuse_with(field, format!("{size} is not a prime; the nearest are {}", nearest.join(" and ")));
+    DEFAULT_TABLE_SIZE
+}
+
+fn real_servers(
+    service: &RawVirtualService<'_>,
+    vip: Option<IpAddr>,
+    taken: &Taken<'_>,
+    findings: &Findings,
+) -> Vec<RealServerConfig> {
+    let raw = &service.real_servers;
+    let path = || service.place.path_of("real_server");
+    if raw.is_empty() {
+        let message =
+            "there is none, so every packet for this service is dropped; add a [[virtual_service.real_server]]";
+        findings.warn(service.place.at, path(), message.to_owned());
+    } else if raw.iter().all(|raw| raw.weight.as_ref().is_some_and(|weight| weight.value == 0)) {
+        let message = "all have weight = 0, so no new flow gets one; give one of them a weight of 1 or more";
+        findings.warn(service.place.at, path(), message.to_owned());
+    }
+    if raw.len() > MAX_REAL_SERVERS {
+        let message = format!("{} are too many for one service; use at most {MAX_REAL_SERVERS}", raw.len());
+        findings.refuse(service.place.at, path(), message);
+    }
+    let mut addresses = Seen::new();
+    let mut servers = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.iter().enumerate() {
+        let check = Check { place: &raw.place, findings };
+        let mut weight = 1;
+        check.number(raw.weight.as_ref(), 0..=i64::from(MAX_WEIGHT), &mut weight);
+        let mac = raw.mac.as_ref().and_then(|field| mac(field, taken, check));
+        let Some(field) = &raw.address else { continue };
+        let Some(address) = station_address(field, check) else { continue };
+        check_against_vip(field, address, vip, taken, check);
+        if let Some(first) = addresses.before(address, index) {
+            let message = format!("{address} is real_server[{first}] already; remove one and add up the weights");
+            check.refuse_with(field, message);
+        }
+        servers.push(RealServerConfig { address, weight, mac });
+    }
+    servers
+}
+
+fn mac(field: &Field<&str>, taken: &Taken<'_>, check: Check<'_>) -> Option<MacAddress> {
+    match unicast_mac(field.value) {
+        Err(problem) => {
+            check.refuse(field, problem);
+            None
+        }
+        Ok(mac) => {
+            if let Some(interface) = taken.virtual_macs.get(&mac) {
+                let message = format!(
+                    "{mac} is a virtual MAC of the director itself on {}; use the real server's own",
+                    quoted(interface)
+                );
+                check.refuse_with(field, message);
+            }
+            Some(mac)
+        }
+    }
+}
+
+fn check_against_vip(field: &Field<&str>, address: IpAddr, vip: Option<IpAddr>, taken: &Taken<'_>, check: Check<'_>) {
+    const OWN_ADDRESS: &str = "use the real server's own address on the segment that it shares with the director";
+    if vip == Some(address) {
+        check.refuse_with(field, format!("{address} is the VIP of this service; {OWN_ADDRESS}"));
+    } else if let Some(index) = taken.vips.get(&address) {
+        check.refuse_with(field, format!("{address} is the VIP of virtual_service[{index}]; {OWN_ADDRESS}"));
+    } else if let Some(vip) = vip
+        && vip.is_ipv4() != address.is_ipv4()
+    {
+        let (own, other) = if vip.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        let message = format!(
+            "{address} is {other} and the VIP {vip} is {own}; direct routing leaves the IP header alone, so use the real \
+             server's {own} address"
+        );
+        check.refuse_with(field, message);
+    }
+}
+
+/// An address that one station on a segment can have.
+fn station_address(field: &Field<&str>, check: Check<'_>) -> Option<IpAddr> {
+    let text = field.value;
+    let Ok(address) = text.parse::<IpAddr>() else {
+        check.refuse(field, format_args!("{} {}", quoted(text), why_no_address(text)));
+        return None;
+    };
+    let problem = match address {
+        address if address.is_unspecified() => "is the unspecified address",
+        address if address.is_loopback() => "is a loopback address",
+        address if address.is_multicast() => "is a multicast address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "is the broadcast address",
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "is in 0.0.0.0/8, which no station has",
+        IpAddr::V6(v6) => return station_address_v6(field, v6, check),
+        IpAddr::V4(_) => return Some(address),
+    };
+    check.refuse_with(field, format!("{address} {problem}; use a unicast address"));
+    None
+}
+
+fn station_address_v6(field: &Field<&str>, address: Ipv6Addr, check: Check<'_>) -> Option<IpAddr> {
+    if let Some(v4) = address.to_ipv4_mapped() {
+        check.refuse_with(field, format!("{address} is an IPv4 address in IPv6 notation; use \"{v4}\""));
+        return None;
+    }
+    if address.is_unicast_link_local() {
+        let message = "is link-local, which can be on every interface; use a global or unique local address";
+        warn(check.place, field, message, check.findings);
+    }
+    Some(address.into())
+}
+
+fn why_no_address(text: &str) -> &'static str {
+    let inner = text.trim().trim_start_matches('[');
+    if text.trim() != text {
+        "has spaces around the address"
+    } else if inner.contains('/') {
+        "has a prefix length behind the address"
+    } else if inner.contains('%') {
+        "has an interface behind the address"
+    } else if text.parse::<SocketAddr>().is_ok() {
+        "has a port behind the address"
+    } else if text.starts_with('[') {
+        "has brackets around the address"
+    } else {
+        "is not an IP address"
+    }
+}
+
+/// Whether the table has slots enough for the real server with the smallest weight.
+fn check_shares(raw: &RawVirtualService<'_>, table_size: u32, servers: &[RealServerConfig], check: Check<'_>) {
+    let live = || servers.iter().map(|server| u64::from(server.weight)).filter(|weight| *weight > 0);
+    let (Some(lightest), total) = (live().min(), live().sum::<u64>()) else { return };
+    let slots = u64::from(table_size) * lightest / total;
+    if slots >= SLOTS_FOR_ONE_PERCENT {
+        return;
+    }
+    let at = raw.table_size.as_ref().map_or(raw.place.at, |field| field.at);
+    let path = raw.place.path_of("table_size");
+    let share = format!("{table_size} slots give a real server of weight {lightest} out of {total}");
+    if slots == 0 {
+        let advice =
+            larger_table(total.div_ceil(lightest)).unwrap_or("fewer real servers or weights more alike".into());
+        check.findings.refuse(at, path, format!("{share} none; use {advice}"));
+    } else if let Some(advice) = larger_table((SLOTS_FOR_ONE_PERCENT * total).div_ceil(lightest)) {
+        check.findings.warn(at, path, format!("{share} only {slots}; use {advice} for shares exact to 1 %"));
+    }
+}
+
+fn larger_table(slots: u64) -> Option<String> {
+    let prime = prime::at_least(u32::try_from(slots).ok()?, MAX_TABLE_SIZE)?;
+    Some(format!("{prime} or a larger prime"))
+}
