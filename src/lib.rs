@@ -1,11 +1,15 @@
 //! Pointsman: an LVS-DR director on AF_XDP.
 
 pub mod classify;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod director;
 pub mod forward;
 pub mod network;
 pub mod port;
+pub mod replay;
 pub mod service;
 pub mod stats;
 pub mod table;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `pointsman` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pointsman::cli::main()
+}

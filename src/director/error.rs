@@ -11,18 +11,6 @@ pub enum DirectorError {
     /// The configuration is bad.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The configuration has no interface.
-    #[error("{origin}: there is no [[interface]], and without one nothing can be forwarded; add one with its name")]
-    NoInterface {
-        /// The file.
-        origin: String,
-    },
-    /// No interface receives.
-    #[error("{origin}: every [[interface]] has receive = false, so nothing could ever arrive; let one receive")]
-    NothingReceives {
-        /// The file.
-        origin: String,
-    },
     /// A core that is not there or not allowed.
     #[error("cores of {interface}: CPU {core} is not one that this process may use ({available})")]
     NoSuchCore {
@@ -83,7 +71,7 @@ pub enum DirectorError {
     Open(#[from] OpenError),
     /// The control socket.
     #[error(transparent)]
-    Control(#[from] crate::control::ControlError),
+    Control(#[from] crate::control::socket::BindError),
     /// A thread could not be started, or signals not be handled.
     #[error("cannot {action}: {source}")]
     System {

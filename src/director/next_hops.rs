@@ -69,7 +69,7 @@ impl NextHops {
         self.routes
             .iter()
             .filter(|(_, route)| route.resolve)
-            .map(|(address, route)| Target { device_index: route.device_index, address: *address })
+            .map(|(address, route)| (route.device_index, *address))
             .collect()
     }
 

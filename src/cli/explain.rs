@@ -1,0 +1,196 @@
+//! `pointsman explain`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Failure, load};
+use crate::config::Config;
+use crate::director::plan;
+use crate::service::{Protocol, address_bytes};
+use crate::table::{ForwardingTable, HashBy};
+use crate::wire::{Family, MacAddress, Shape, Subject};
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// tcp or udp
+    protocol: Protocol,
+    /// The client's address and port, as 10.0.0.7:4711 or [2001:db8::7]:4711
+    client: SocketAddr,
+    /// The destination's address and port, as 192.168.88.15:80
+    destination: SocketAddr,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What becomes of a flow, and why.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    protocol: Protocol,
+    client: SocketAddr,
+    destination: SocketAddr,
+    /// `tx`, `drop` or `pass`.
+    verdict: &'static str,
+    reason: &'static str,
+    service: Option<String>,
+    /// Hexadecimal, since JSON's readers round large numbers.
+    hash: Option<String>,
+    slot: Option<usize>,
+    slots: Option<usize>,
+    real_server: Option<RealServer>,
+    why: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RealServer {
+    address: std::net::IpAddr,
+    weight: u32,
+    next_hop: MacAddress,
+    /// `config`, or `stand_in` where only the neighbour table of a running director could tell.
+    next_hop_from: &'static str,
+}
+
+/// Explains one flow.
+pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
+    if args.client.is_ipv4() != args.destination.is_ipv4() {
+        return Err(Failure::bad_input("client and destination must both be IPv4 or both IPv6"));
+    }
+    let config = load(&args.config)?;
+    let table = ForwardingTable::build(&plan::offline_plan(&config, plan::STAND_IN_SOURCE), None);
+    let explanation = explain(args, &config, &table);
+    let mut out = io::stdout().lock();
+    let written = if args.json {
+        serde_json::to_writer_pretty(&mut out, &explanation).map_err(io::Error::from).and_then(|()| writeln!(out))
+    } else {
+        print(&explanation, &mut out)
+    };
+    written.map_err(|error| Failure::output(&error))
+}
+
+fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Explanation {
+    let subject = subject(args);
+    let mut explanation = Explanation {
+        protocol: args.protocol,
+        client: args.client,
+        destination: args.destination,
+        verdict: "pass",
+        reason: "not_a_service",
+        service: None,
+        hash: None,
+        slot: None,
+        slots: None,
+        real_server: None,
+        why: Vec::new(),
+    };
+    let service = table.service_of(&subject).and_then(|position| table.services().get(position as usize));
+    let Some(service) = service else {
+        explanation.why.push(no_service(args, table, &subject));
+        return explanation;
+    };
+    let key = service.key;
+    explanation.service = Some(key.to_string());
+    explanation.why.push(if key.port == 0 {
+        format!("{key} takes every port of {} that has no service of its own", key.vip)
+    } else {
+        format!("the destination is the virtual service {key}")
+    });
+    let hash = table.hash(service, &subject);
+    explanation.hash = Some(format!("{hash:016x}"));
+    explanation.why.push(match service.hash_by {
+        HashBy::Flow => format!("protocol, addresses and ports hash to {hash:016x} under the secret"),
+        HashBy::Client => format!("persistence is \"client\": the client's address alone hashes to {hash:016x}"),
+    });
+    let chosen = table.choose(service, hash);
+    let real_server = chosen.and_then(|choice| table.real_servers().get(choice.real_server as usize));
+    let (Some(choice), Some(real_server)) = (chosen, real_server) else {
+        explanation.verdict = "drop";
+        explanation.reason = "no_real_server";
+        explanation.why.push("no real server of the service has a weight above 0".to_owned());
+        return explanation;
+    };
+    explanation.verdict = "tx";
+    explanation.reason = "scheduled";
+    explanation.slot = Some(choice.slot);
+    explanation.slots = Some(service.table_size());
+    explanation.why.push(format!(
+        "of the {} slots of its Maglev table, that is slot {}, which belongs to real server {} (weight {})",
+        service.table_size(),
+        choice.slot,
+        real_server.address,
+        real_server.weight
+    ));
+    let mac = configured_mac(config, &key.to_string(), real_server.address);
+    let next_hop = mac.unwrap_or_else(|| plan::stand_in_mac(real_server.address));
+    explanation.why.push(match mac {
+        Some(mac) => format!("its next hop is {mac}, from the configuration"),
+        None => format!("its next hop comes from the neighbour table of the running director; {next_hop} stands in"),
+    });
+    explanation.real_server = Some(RealServer {
+        address: real_server.address,
+        weight: real_server.weight,
+        next_hop,
+        next_hop_from: if mac.is_some() { "config" } else { "stand_in" },
+    });
+    explanation
+}
+
+fn no_service(args: &ExplainArgs, table: &ForwardingTable, subject: &Subject) -> String {
+    let others: Vec<String> = table
+        .services()
+        .iter()
+        .filter(|service| address_bytes(service.key.vip) == subject.vip && service.key.vip == args.destination.ip())
+        .map(|service| service.key.to_string())
+        .collect();
+    if others.is_empty() {
+        format!("no virtual service has the address {}: its frames go to the kernel", args.destination.ip())
+    } else {
+        format!(
+            "no virtual service is {} {}, so its frames go to the kernel; of this address there are {}",
+            args.protocol,
+            args.destination,
+            others.join(", ")
+        )
+    }
+}
+
+fn configured_mac(config: &Config, service: &str, address: std::net::IpAddr) -> Option<MacAddress> {
+    let service = config.virtual_services.iter().find(|found| found.key.to_string() == service)?;
+    service.real_servers.iter().find(|found| found.address == address)?.mac
+}
+
+fn subject(args: &ExplainArgs) -> Subject {
+    Subject {
+        client: address_bytes(args.client.ip()),
+        vip: address_bytes(args.destination.ip()),
+        client_port: args.client.port(),
+        service_port: args.destination.port(),
+        protocol: args.protocol.number(),
+        family: if args.client.is_ipv4() { Family::V4 } else { Family::V6 },
+        shape: Shape::Datagram,
+        fragment_id: 0,
+        l3_offset: 0,
+        l4_offset: 0,
+        l4_len: 0,
+    }
+}
+
+fn print(explanation: &Explanation, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{} {} -> {}", explanation.protocol, explanation.client, explanation.destination)?;
+    match &explanation.real_server {
+        Some(real_server) => {
+            writeln!(out, "goes to real server {} by next hop {}", real_server.address, real_server.next_hop)?;
+        }
+        None if explanation.verdict == "pass" => writeln!(out, "is left to the kernel")?,
+        None => writeln!(out, "is dropped ({})", explanation.reason)?,
+    }
+    writeln!(out, "because")?;
+    explanation.why.iter().try_for_each(|reason| writeln!(out, "  - {reason}"))
+}

@@ -1,0 +1,343 @@
+//! The director: owns the threads and the order of start, publish and stop. It never sees a packet.
+//!
+//! Its thread waits for what happens (a signal, something the network says, the end of a worker), makes a new
+//! forwarding table of it and publishes it. The threads beside it: one for each worker, and one each for the neighbour
+//! table, the statistics, the control socket and signals.
+
+mod error;
+pub mod layout;
+mod next_hops;
+pub mod plan;
+mod signals;
+mod start;
+mod threads;
+
+pub use error::DirectorError;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, Receiver, RecvTimeoutError};
+
+use crate::config::{self, Config};
+use crate::control::socket::ControlSocket;
+use crate::network::{NeighborWatch, NetworkEvent};
+use crate::service::ServiceKey;
+use crate::table::{Egress, ForwardingTable, Published, Reader};
+use crate::wire::MacAddress;
+use crate::xdp::XdpProgram;
+use layout::InterfaceFacts;
+use next_hops::NextHops;
+use signals::Signal;
+use threads::{Exports, Workers};
+
+/// How long the start waits for the MAC addresses of real servers, before it takes traffic without those that are
+/// missing.
+const FIRST_RESOLUTION: Duration = Duration::from_millis(250);
+/// Room for what the network says while a table is built.
+const EVENTS: usize = 1024;
+
+/// How the director is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Instead of the file's `stats_file`.
+    pub stats_file: Option<PathBuf>,
+    /// Instead of the file's `stats_interval_ms`.
+    pub stats_interval: Option<Duration>,
+    /// Instead of the file's `control_socket`.
+    pub control_socket: Option<PathBuf>,
+}
+
+/// An interface with its program.
+struct Interface {
+    name: String,
+    facts: InterfaceFacts,
+    mac: MacAddress,
+    up: bool,
+    program: XdpProgram,
+}
+
+/// What the director's thread waits for.
+enum Event {
+    Network(NetworkEvent),
+    Signal(Signal),
+    WorkerEnded(usize),
+}
+
+/// Runs a director until it is told to stop.
+///
+/// # Errors
+/// Why it could not start or had to stop. Nothing stays attached.
+pub fn run(options: &Options) -> Result<(), DirectorError> {
+    let config = load(options)?;
+    let started = Instant::now();
+    let mut director = Director::start(config, options)?;
+    tracing::info!(start_ms = started.elapsed().as_millis() as u64, "forwarding");
+    let result = director.wait();
+    director.stop();
+    result
+}
+
+struct Director {
+    options: Options,
+    config: Config,
+    // The programs go first when this is dropped: no more frames are redirected to sockets that are about to close.
+    interfaces: Vec<Interface>,
+    next_hops: NextHops,
+    published: Arc<Published<ForwardingTable>>,
+    current: Reader<ForwardingTable>,
+    watch: NeighborWatch,
+    workers: Workers,
+    exports: Exports,
+    events: Receiver<Event>,
+    network: Receiver<NetworkEvent>,
+}
+
+impl Director {
+    fn start(config: Config, options: &Options) -> Result<Self, DirectorError> {
+        let mut next_hops = NextHops::default();
+        let indices = config
+            .interfaces
+            .iter()
+            .map(|interface| Ok(crate::network::link_by_name(&interface.name)?.index))
+            .collect::<Result<Vec<u32>, DirectorError>>()?;
+        next_hops.update(&config, &indices)?;
+        // First, because it tells whether another director runs.
+        let control = ControlSocket::bind(&config.director.control_socket)?;
+        let (event_sender, events) = channel::bounded(EVENTS);
+        signals::watch(event_sender.clone())?;
+        let interfaces = start::attach(&config)?;
+        let prepared = start::prepare(&config, &interfaces)?;
+        let (network_sender, network) = channel::bounded(EVENTS);
+        let watch = NeighborWatch::start(next_hops.targets(), network_sender)?;
+        let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), |_, _| None);
+        let published = Published::new(ForwardingTable::build(&plan, None));
+        let exports = Exports::start(&config, control, &interfaces, &prepared, &published)?;
+        let workers = Workers::start(prepared, &published, event_sender)?;
+        let mut director = Self {
+            options: options.clone(),
+            config,
+            interfaces,
+            next_hops,
+            current: published.reader(),
+            published,
+            watch,
+            workers,
+            exports,
+            events,
+            network,
+        };
+        director.resolve_first();
+        director.publish();
+        director.next_hops.log_changes();
+        director.take_services()?;
+        Ok(director)
+    }
+
+    /// Gives the neighbour table a moment, so that the first frames find their real servers.
+    fn resolve_first(&mut self) {
+        let deadline = Instant::now() + FIRST_RESOLUTION;
+        while !self.next_hops.are_complete() {
+            match self.network.recv_deadline(deadline) {
+                Ok(event) => {
+                    self.learn(event);
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<(), DirectorError> {
+        loop {
+            let event = channel::select! {
+                recv(self.network) -> event => event.map(Event::Network),
+                recv(self.events) -> event => event,
+            };
+            match event {
+                Ok(Event::Network(event)) => self.heed_network(event)?,
+                Ok(Event::Signal(Signal::Reload)) => self.reload(),
+                Ok(Event::Signal(Signal::Stop(name))) => {
+                    tracing::info!(signal = name, "stopping");
+                    return Ok(());
+                }
+                Ok(Event::WorkerEnded(worker)) => return Err(DirectorError::WorkerEnded { worker }),
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes in what the network says, and all that it has said meanwhile, and publishes once.
+    fn heed_network(&mut self, first: NetworkEvent) -> Result<(), DirectorError> {
+        let mut changed = false;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            if let NetworkEvent::LinkRemoved { index } = event {
+                if let Some(interface) = self.interfaces.iter().find(|interface| interface.facts.index == index) {
+                    return Err(DirectorError::InterfaceRemoved { interface: interface.name.clone() });
+                }
+            }
+            changed |= self.learn(event);
+            next = self.network.try_recv().ok();
+        }
+        if changed {
+            self.publish();
+            self.next_hops.log_changes();
+        }
+        Ok(())
+    }
+
+    /// Takes in one thing. Returns whether the forwarding table is to be built anew.
+    fn learn(&mut self, event: NetworkEvent) -> bool {
+        match event {
+            NetworkEvent::NextHop { device_index, address, mac } => {
+                tracing::debug!(real_server = %address, ?mac, "next hop");
+                self.next_hops.learn(device_index, address, mac)
+            }
+            NetworkEvent::Link { index, up, mac, mtu } => self.learn_link(index, up, mac, mtu),
+            _ => false,
+        }
+    }
+
+    fn learn_link(&mut self, index: u32, up: bool, mac: MacAddress, mtu: u32) -> bool {
+        let found = self.interfaces.iter_mut().zip(&self.config.interfaces).find(|(i, _)| i.facts.index == index);
+        let Some((interface, config)) = found else { return false };
+        if up != interface.up {
+            interface.up = up;
+            if up {
+                tracing::info!(interface = interface.name, "the link is up: forwarding goes on");
+            } else {
+                tracing::warn!(interface = interface.name, "the link is down");
+            }
+        }
+        if mac == interface.mac && mtu == interface.facts.mtu {
+            return false;
+        }
+        tracing::info!(interface = interface.name, %mac, mtu, "the interface has changed");
+        if mac != interface.mac {
+            let settings = start::xdp_settings(&self.config, config, mac);
+            if let Err(error) = interface.program.update_settings(&settings) {
+                tracing::error!(interface = interface.name, %error, "frames to the new MAC address go to the kernel");
+            }
+        }
+        interface.mac = mac;
+        interface.facts.mtu = mtu;
+        true
+    }
+
+    /// Builds a forwarding table of what is known and publishes it.
+    fn publish(&self) {
+        let egresses = egresses(&self.interfaces);
+        let plan = plan::table_plan(&self.config, egresses, self.workers.count(), |address, mac| {
+            self.next_hops.of(address, mac)
+        });
+        let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
+        tracing::debug!(generation = table.generation(), "publishing a forwarding table");
+        self.published.publish(table);
+    }
+
+    /// Has the programs take frames of all services of the configuration.
+    fn take_services(&mut self) -> Result<(), DirectorError> {
+        let keys: Vec<ServiceKey> = self.config.virtual_services.iter().map(|service| service.key).collect();
+        for (interface, config) in self.interfaces.iter_mut().zip(&self.config.interfaces) {
+            if config.receive {
+                interface.program.set_services(keys.iter().copied())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration again and applies what can be applied. A bad file changes nothing.
+    fn reload(&mut self) {
+        let started = Instant::now();
+        match self.try_reload() {
+            Ok(()) => tracing::info!(
+                services = self.config.virtual_services.len(),
+                took_us = started.elapsed().as_micros() as u64,
+                "reloaded {}",
+                self.options.config.display()
+            ),
+            Err(error) => {
+                tracing::error!("not reloaded, everything stays as it was: {error}");
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), DirectorError> {
+        let mut new = load(&self.options)?;
+        let restart = self.config.restart_differences(&new);
+        for difference in &restart {
+            tracing::warn!("{difference}");
+        }
+        let virtual_macs: Vec<_> = new.interfaces.iter().map(|i| (i.name.clone(), i.virtual_macs.clone())).collect();
+        new.interfaces = self.config.interfaces.clone();
+        for interface in &mut new.interfaces {
+            if let Some((_, macs)) = virtual_macs.iter().find(|(name, _)| *name == interface.name) {
+                interface.virtual_macs = macs.clone();
+            }
+        }
+        new.director = crate::config::DirectorConfig { secret: new.director.secret, ..self.config.director.clone() };
+        let indices: Vec<u32> = self.interfaces.iter().map(|interface| interface.facts.index).collect();
+        self.next_hops.update(&new, &indices)?;
+        let gone = missing_in(&self.config, &new);
+        self.config = new;
+        self.watch.set_targets(self.next_hops.targets());
+        // A service that goes is no longer taken before the table forgets it, one that comes is in the table before it
+        // is taken: no frame meets a table without its service.
+        for interface in &mut self.interfaces {
+            interface.program.remove_services(gone.iter().copied())?;
+        }
+        for (interface, config) in self.interfaces.iter_mut().zip(&self.config.interfaces) {
+            interface.program.update_settings(&start::xdp_settings(&self.config, config, interface.mac))?;
+        }
+        self.publish();
+        self.take_services()
+    }
+
+    /// Stops in the order that loses nothing that could be kept: no new frames, then the workers finish, then the last
+    /// statistics.
+    fn stop(mut self) {
+        for interface in &mut self.interfaces {
+            interface.program.detach();
+        }
+        self.workers.stop();
+        self.watch.stop();
+        self.exports.stop();
+        tracing::info!("stopped");
+    }
+}
+
+fn load(options: &Options) -> Result<Config, DirectorError> {
+    let loaded = config::load(&options.config)?;
+    loaded.config.require_interfaces()?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut config = loaded.config;
+    if let Some(path) = &options.stats_file {
+        config.director.stats_file = Some(path.clone());
+    }
+    if let Some(interval) = options.stats_interval {
+        config.director.stats_interval = interval;
+    }
+    if let Some(path) = &options.control_socket {
+        config.director.control_socket = path.clone();
+    }
+    Ok(config)
+}
+
+fn egresses(interfaces: &[Interface]) -> Vec<Egress> {
+    interfaces
+        .iter()
+        .map(|interface| Egress { name: interface.name.clone(), source: interface.mac, mtu: interface.facts.mtu })
+        .collect()
+}
+
+/// The services of `old` that `new` does not have.
+fn missing_in(old: &Config, new: &Config) -> Vec<ServiceKey> {
+    let kept: BTreeSet<ServiceKey> = new.virtual_services.iter().map(|service| service.key).collect();
+    old.virtual_services.iter().map(|service| service.key).filter(|key| !kept.contains(key)).collect()
+}

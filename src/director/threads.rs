@@ -1,0 +1,198 @@
+//! The threads that the director owns: one for each worker, and those by which its numbers leave.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use core_affinity::CoreId;
+use crossbeam::channel::Sender;
+
+use super::start::{BoundQueue, Prepared};
+use super::{DirectorError, Event, Interface};
+use crate::config::Config;
+use crate::control::api::Handle;
+use crate::control::server::Server;
+use crate::control::socket::ControlSocket;
+use crate::port::xsk;
+use crate::stats::collect::{Collector, InterfaceSource, QueueSource, Sources, WorkerSource};
+use crate::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
+use crate::stats::sampler::Sampler;
+use crate::table::{ForwardingTable, Published};
+use crate::worker::Worker;
+use crate::xdp::AttachedMode;
+
+/// The running workers.
+pub(super) struct Workers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts a pinned thread for each worker. When one ends, an event says so.
+    pub(super) fn start(
+        prepared: Vec<Prepared>,
+        published: &Arc<Published<ForwardingTable>>,
+        events: Sender<Event>,
+    ) -> Result<Self, DirectorError> {
+        let mut workers = Self { stop: Arc::default(), threads: Vec::new() };
+        for worker in prepared {
+            let stop = Arc::clone(&workers.stop);
+            let published = Arc::clone(published);
+            let ended = Ended { worker: worker.settings.worker, events: events.clone() };
+            let thread = thread::Builder::new()
+                .name(format!("worker-{}", worker.settings.worker))
+                .spawn(move || {
+                    let _ended = ended;
+                    if !core_affinity::set_for_current(CoreId { id: worker.core }) {
+                        tracing::warn!(
+                            worker = worker.settings.worker,
+                            core = worker.core,
+                            "cannot pin the worker to its core: it runs wherever the scheduler puts it"
+                        );
+                    }
+                    Worker::new(worker.settings, worker.port, published.reader(), worker.counters).run(&stop);
+                })
+                .map_err(|source| DirectorError::System { action: "start a worker's thread", source })?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Has all of them finish what they have begun, and waits for it.
+    pub(super) fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Tells the director that a worker has ended, in whatever way.
+struct Ended {
+    worker: usize,
+    events: Sender<Event>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // While the director stops nobody listens any more, and need not.
+        let _ = self.events.try_send(Event::WorkerEnded(self.worker));
+    }
+}
+
+/// The ways by which numbers leave: the control socket and the statistics file.
+pub(super) struct Exports {
+    server: Server,
+    sampler: Option<Sampler>,
+}
+
+impl Exports {
+    /// Serves the control socket and writes the statistics file, if there is to be one.
+    pub(super) fn start(
+        config: &Config,
+        control: ControlSocket,
+        interfaces: &[Interface],
+        prepared: &[Prepared],
+        tables: &Arc<Published<ForwardingTable>>,
+    ) -> Result<Self, DirectorError> {
+        let sources = Sources {
+            started_at: Moment::now(),
+            workers: prepared.iter().map(|worker| worker_source(worker, interfaces)).collect(),
+            interfaces: interfaces.iter().map(interface_source).collect::<Result<_, _>>()?,
+            tables: Arc::clone(tables),
+        };
+        let collector = Arc::new(Collector::new(sources));
+        let sampler = match &config.director.stats_file {
+            None => None,
+            Some(path) => {
+                let collector = Arc::clone(&collector);
+                let sampler = Sampler::start(path.clone(), config.director.stats_interval, move || collector.collect());
+                Some(
+                    sampler
+                        .map_err(|source| DirectorError::System { action: "start the statistics thread", source })?,
+                )
+            }
+        };
+        let handle = Handle { stats: Arc::new(move || collector.collect()) };
+        let server = Server::start(control, handle)
+            .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
+        Ok(Self { server, sampler })
+    }
+
+    /// Writes the last statistics and closes the control socket.
+    pub(super) fn stop(self) {
+        if let Some(sampler) = self.sampler {
+            sampler.stop();
+        }
+        self.server.stop();
+    }
+}
+
+fn worker_source(worker: &Prepared, interfaces: &[Interface]) -> WorkerSource {
+    WorkerSource {
+        worker: worker.settings.worker,
+        core: Some(worker.core),
+        counters: Arc::clone(&worker.counters),
+        queues: worker.queues.iter().map(|queue| queue_source(queue, interfaces)).collect(),
+    }
+}
+
+fn queue_source(queue: &BoundQueue, interfaces: &[Interface]) -> QueueSource {
+    let socket = Arc::clone(&queue.socket);
+    QueueSource {
+        interface: interfaces.get(queue.layout.interface).map(|interface| interface.name.clone()).unwrap_or_default(),
+        queue: queue.layout.queue,
+        zero_copy: queue.zero_copy,
+        counters: Arc::clone(&queue.counters),
+        kernel: Box::new(move || kernel_statistics(&socket)),
+    }
+}
+
+fn kernel_statistics(socket: &xsk::SocketHandle) -> io::Result<KernelRingStatistics> {
+    let read = socket.statistics()?;
+    Ok(KernelRingStatistics {
+        rx_dropped: read.rx_dropped,
+        rx_invalid_descs: read.rx_invalid_descs,
+        tx_invalid_descs: read.tx_invalid_descs,
+        rx_ring_full: read.rx_ring_full,
+        rx_fill_ring_empty_descs: read.rx_fill_ring_empty_descs,
+        tx_ring_empty_descs: read.tx_ring_empty_descs,
+    })
+}
+
+fn interface_source(interface: &Interface) -> Result<InterfaceSource, DirectorError> {
+    let counts = interface.program.counters().try_clone()?;
+    let errors = interface.program.counters().try_clone()?;
+    Ok(InterfaceSource {
+        name: interface.name.clone(),
+        mode: match interface.program.mode() {
+            Some(AttachedMode::Native) => AttachMode::Native,
+            _ => AttachMode::Generic,
+        },
+        xdp: Box::new(move || {
+            counts.read().map_err(|error| error.to_string()).map(|read| XdpCounts {
+                redirected: read.redirected,
+                passed: read.passed,
+                not_our_mac: read.not_our_mac,
+                malformed: read.malformed,
+                no_socket: read.no_socket,
+                unstamped: read.unstamped,
+            })
+        }),
+        redirect_errors: Box::new(move || errors.redirect_errors().ok().flatten().map(|errors| errors.others)),
+    })
+}
