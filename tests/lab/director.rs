@@ -50,10 +50,9 @@ impl Config {
     /// neighbour table; one arm, `eth0`.
     pub fn usual() -> Config {
         let mut services = Vec::new();
-        for (vip, servers) in [
-            (vip4(), [Host::Web1.ipv4(), Host::Web2.ipv4()]),
-            (vip6(), [Host::Web1.ipv6(), Host::Web2.ipv6()]),
-        ] {
+        for (vip, servers) in
+            [(vip4(), [Host::Web1.ipv4(), Host::Web2.ipv4()]), (vip6(), [Host::Web1.ipv6(), Host::Web2.ipv6()])]
+        {
             for protocol in ["tcp", "udp"] {
                 let real_servers = servers
                     .iter()
@@ -64,6 +63,12 @@ impl Config {
             }
         }
         Config { interfaces: vec![Interface::named("eth0")], services, director: Vec::new() }
+    }
+
+    /// With further lines in the `[director]` table.
+    pub fn director(mut self, lines: &str) -> Config {
+        self.director.push(lines.to_owned());
+        self
     }
 
     /// The weights of the first and of the second real server of every service.
@@ -237,7 +242,8 @@ impl<'lab> Director<'lab> {
         wait_for("the counters to come to rest", 10, || {
             std::thread::sleep(Duration::from_millis(150));
             let now = self.stats();
-            let at_rest = now.redirected() == last.redirected() && now.received() == last.received() && now.tx() == last.tx();
+            let at_rest =
+                now.redirected() == last.redirected() && now.received() == last.received() && now.tx() == last.tx();
             last = now.clone();
             at_rest.then_some(now)
         })
@@ -315,46 +321,65 @@ impl Stats {
 
     /// Redirected frames that the kernel lost before a worker could have them.
     pub fn lost_in_kernel(&self) -> u64 {
-        self.sum("queues/*/kernel_lost")
+        self.sum("interfaces/*/queues/*/ring_statistics/rx_dropped")
+            + self.sum("interfaces/*/queues/*/ring_statistics/rx_ring_full")
+            + self.sum("interfaces/*/redirect_errors")
     }
 
     /// Frames that workers received.
     pub fn received(&self) -> u64 {
-        self.sum("queues/*/received/packets")
+        self.sum("workers/*/received/packets")
     }
 
     pub fn tx(&self) -> u64 {
-        self.sum("queues/*/tx/packets")
+        self.sum("workers/*/tx/packets")
+    }
+
+    /// Frames that left for a real server.
+    pub fn tx_to(&self, real_server: IpAddr) -> u64 {
+        every(&self.0, &["virtual_services", "*", "real_servers", "*"])
+            .into_iter()
+            .filter(|server| server["address"] == real_server.to_string())
+            .map(|server| sum(server, &["tx", "packets"]))
+            .sum()
     }
 
     pub fn dropped(&self) -> u64 {
-        self.sum("queues/*/drops/*")
+        self.sum("workers/*/drops/*")
     }
 
     pub fn drops_for(&self, cause: &str) -> u64 {
-        self.sum(&format!("queues/*/drops/{cause}"))
+        self.sum(&format!("workers/*/drops/{cause}"))
     }
 
     /// Measured latencies.
     pub fn latency_count(&self) -> u64 {
-        self.sum("latency/count")
+        self.sum("totals/latency/count")
     }
 
     pub fn unstamped(&self) -> u64 {
-        self.sum("interfaces/*/xdp/unstamped")
+        self.sum("totals/unstamped")
     }
 
-    /// Applied reloads of the configuration.
-    pub fn reloads(&self) -> u64 {
-        self.sum("director/reloads")
+    /// Queues that have a socket.
+    pub fn queues(&self) -> usize {
+        every(&self.0, &["interfaces", "*", "queues", "*"]).len()
+    }
+
+    /// Weights of the real servers of the first virtual service.
+    pub fn weights(&self) -> Vec<u64> {
+        every(&self.0["virtual_services"][0], &["real_servers", "*", "weight"])
+            .into_iter()
+            .map(|weight| weight.as_u64().unwrap())
+            .collect()
     }
 
     fn all_have_next_hops(&self) -> bool {
-        let servers = every(&self.0, &["services", "*", "real_servers", "*"]);
+        let servers = every(&self.0, &["virtual_services", "*", "real_servers", "*"]);
         !servers.is_empty() && servers.iter().all(|server| server["next_hop"].is_string() || server["weight"] == 0)
     }
 
-    /// The identity of the counters, exact at any quiet moment.
+    /// The identity of the counters, exact at any quiet moment: by our own sums, and as the document itself says.
     pub fn assert_identity(&self) {
         assert_eq!(
             self.redirected(),
@@ -363,6 +388,9 @@ impl Stats {
             self.0
         );
         assert_eq!(self.received(), self.tx() + self.dropped(), "received = Tx + sum of drops\n{:#}", self.0);
+        for sum in ["redirects", "verdicts", "frames"] {
+            assert_eq!(self.0["identity"][sum]["holds"], true, "{sum}\n{:#}", self.0["identity"]);
+        }
     }
 }
 

@@ -33,9 +33,7 @@ impl RawSocket {
             (libc::SOL_SOCKET, libc::SO_RCVBUF, 1 << 20),
         ] {
             // SAFETY: the value outlives the call, and its size is given.
-            let status = unsafe {
-                libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), 4)
-            };
+            let status = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), 4) };
             if status < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -113,7 +111,8 @@ fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
-                let data: libc::tpacket_auxdata = libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
+                let data: libc::tpacket_auxdata =
+                    libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
                 if data.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {
                     let told = data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
                     return Some((if told { data.tp_vlan_tpid } else { 0x8100 }, data.tp_vlan_tci));
