@@ -84,7 +84,7 @@ impl SplitMix64 {
     }
 
     fn ipv4_address(&mut self) -> Ipv4Addr {
-        self.pick(&[VIP, VIP, VIP, VIP, VIP_UDP_ANY, VIP_TCP_ANY, OTHER])
+        self.pick(&[VIP, VIP, VIP, VIP, VIP_UDP_ANY, VIP_TCP_ANY, VIP_MIXED, OTHER])
     }
 
     fn ipv6_address(&mut self) -> Ipv6Addr {

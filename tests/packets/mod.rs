@@ -3,7 +3,7 @@
 //!
 //! The XDP program and its twin in user space are tested with the same rows, in their order: the rows about fragments
 //! build on the ones before them.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "the module is compiled into several test binaries")]
 
 mod build;
@@ -32,10 +32,14 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 88, 15);
 pub const VIP_UDP_ANY: Ipv4Addr = Ipv4Addr::new(192, 168, 88, 16);
 /// Has the services tcp 443 and tcp any.
 pub const VIP_TCP_ANY: Ipv4Addr = Ipv4Addr::new(192, 168, 88, 17);
+/// Has the services udp any and tcp 443.
+pub const VIP_MIXED: Ipv4Addr = Ipv4Addr::new(192, 168, 88, 18);
 /// Has services tcp 80 and udp 53.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x88, 0, 0, 0, 0, 0x15);
 /// Has the service tcp any, and none of udp.
 pub const VIP6_TCP_ANY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x88, 0, 0, 0, 0, 0x16);
+/// Has the service tcp 80; its first four bytes are those of `VIP_MIXED` and the rest is zero.
+pub const VIP6_LIKE_MIXED: Ipv6Addr = Ipv6Addr::new(0xc0a8, 0x5812, 0, 0, 0, 0, 0, 0);
 /// No VIP, but its first four bytes are those of `VIP` and the rest is zero.
 pub const LIKE_VIP: Ipv6Addr = Ipv6Addr::new(0xc0a8, 0x580f, 0, 0, 0, 0, 0, 0);
 /// No VIP.
@@ -61,9 +65,12 @@ pub fn services() -> Vec<ServiceKey> {
         service(VIP_UDP_ANY.into(), Protocol::Udp, 0),
         service(VIP_TCP_ANY.into(), Protocol::Tcp, 443),
         service(VIP_TCP_ANY.into(), Protocol::Tcp, 0),
+        service(VIP_MIXED.into(), Protocol::Udp, 0),
+        service(VIP_MIXED.into(), Protocol::Tcp, 443),
         service(VIP6.into(), Protocol::Tcp, 80),
         service(VIP6.into(), Protocol::Udp, 53),
         service(VIP6_TCP_ANY.into(), Protocol::Tcp, 0),
+        service(VIP6_LIKE_MIXED.into(), Protocol::Tcp, 80),
     ]
 }
 
