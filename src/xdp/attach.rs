@@ -115,9 +115,9 @@ pub(super) fn refuse_occupied(interface: &str, ifindex: u32) -> Result<(), XdpEr
 
 fn occupant(interface: &str, ifindex: u32) -> Result<Option<XdpError>, XdpError> {
     let no_such_interface = || XdpError::NoSuchInterface { interface: interface.to_owned() };
-    let ifindex = i32::try_from(ifindex).map_err(|_| no_such_interface())?;
+    let ifindex = i32::try_from(ifindex).ok().filter(|ifindex| *ifindex > 0).ok_or_else(no_such_interface)?;
     let found = query(ifindex).map_err(|source| match source.raw_os_error() {
-        Some(libc::ENODEV | libc::EINVAL) => no_such_interface(),
+        Some(libc::ENODEV) => no_such_interface(),
         _ => XdpError::Query { interface: interface.to_owned(), source },
     })?;
     let occupied = [(found.drv_prog_id, "native"), (found.skb_prog_id, "generic"), (found.hw_prog_id, "offloaded")]
