@@ -27,13 +27,20 @@ struct SyntaxError {
     message: String,
 }
 
+/// The largest text, in bytes, in which all syntax errors are looked for; of a larger one the first is reported. The
+/// parser's list of errors takes some 200 times the space of a text that is one error after the other.
+const MAX_RECOVERED: usize = 1 << 20;
+
 /// Parses `text`.
 pub(super) fn read(text: &str) -> Document<'_> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let tree = tree.into_inner();
-    if errors.is_empty() {
-        return Document { tree, errors: Vec::new(), sound: true };
-    }
+    let (tree, errors) = match DeTable::parse(text) {
+        Ok(tree) => return Document { tree: tree.into_inner(), errors: Vec::new(), sound: true },
+        Err(_) if text.len() <= MAX_RECOVERED => {
+            let (tree, errors) = DeTable::parse_recoverable(text);
+            (tree.into_inner(), errors)
+        }
+        Err(first) => (DeTable::new(), vec![first]),
+    };
     let mut places: Vec<(usize, String)> = errors
         .into_iter()
         .map(|error| (error.span().map_or(0, |span| span.start).min(text.len()), error.message().to_owned()))
@@ -57,8 +64,10 @@ pub(super) fn read(text: &str) -> Document<'_> {
             Some(path) => path,
             None => key_of_line(&text[line.clone()], &around),
         };
-        let message = message.trim_end_matches(", expected nothing");
-        let message = format!("not valid TOML: {message}{}", advice(&key));
+        let message = match message.trim_end_matches(", expected nothing") {
+            "duplicate key" => "is there already; remove one of the two".to_owned(),
+            message => format!("not valid TOML: {message}{}", advice(&key)),
+        };
         errors.push(SyntaxError { at, line, key, message });
     }
     Document { tree, errors, sound }
