@@ -49,7 +49,7 @@ pub(super) fn read(text: &str) -> Document<'_> {
     let offsets: Vec<usize> = places.iter().map(|(at, _)| *at).collect();
     let mut values = BTreeMap::new();
     find_values(&tree, &mut Vec::new(), text, &offsets, &mut values);
-    let sound = offsets.iter().all(|at| values.contains_key(at));
+    let sound = offsets.iter().all(|at| values.get(at).is_some_and(|place: &Place| place.one_line));
     let mut headers = Headers::new(text);
     let mut errors: Vec<SyntaxError> = Vec::new();
     for (at, message) in places {
@@ -61,7 +61,7 @@ pub(super) fn read(text: &str) -> Document<'_> {
         let is_header = text[line.clone()].trim_start().starts_with('[');
         let around = headers.advance_to(if is_header { line.end } else { line.start });
         let key = match values.remove(&at) {
-            Some(path) => path,
+            Some(place) => place.key,
             None => key_of_line(&text[line.clone()], &around),
         };
         let message = match message.trim_end_matches(", expected nothing") {
@@ -107,13 +107,20 @@ pub(super) fn not_utf8(error: &FromUtf8Error, origin: &str) -> ConfigError {
     }
 }
 
-/// Which of the sorted `offsets` stand inside a value of one line, and the path of its key.
+/// The value that an error stands in.
+struct Place {
+    key: String,
+    /// A value of more than one line may have swallowed what was meant as keys and tables.
+    one_line: bool,
+}
+
+/// Which of the sorted `offsets` stand inside a value, and which one.
 fn find_values<'t>(
     table: &'t DeTable<'_>,
     path: &mut Vec<Step<'t>>,
     text: &str,
     offsets: &[usize],
-    found: &mut BTreeMap<usize, String>,
+    found: &mut BTreeMap<usize, Place>,
 ) {
     for (name, value) in table {
         path.push(Step::Key(name.get_ref()));
@@ -128,7 +135,7 @@ fn find_in_value<'t>(
     path: &mut Vec<Step<'t>>,
     text: &str,
     offsets: &[usize],
-    found: &mut BTreeMap<usize, String>,
+    found: &mut BTreeMap<usize, Place>,
 ) {
     match value {
         DeValue::Table(table) => find_values(table, path, text, offsets, found),
@@ -142,9 +149,8 @@ fn find_in_value<'t>(
         _ => {
             let first = offsets.partition_point(|at| *at < span.start);
             let inside = offsets[first..].iter().take_while(|at| **at <= span.end);
-            if text.get(span.clone()).is_some_and(|text| !text.contains('\n')) {
-                found.extend(inside.map(|at| (*at, written(path))));
-            }
+            let one_line = text.get(span.clone()).is_some_and(|text| !text.contains('\n'));
+            found.extend(inside.map(|at| (*at, Place { key: written(path), one_line })));
         }
     }
 }
