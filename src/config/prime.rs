@@ -5,8 +5,11 @@ pub(super) fn is_prime(n: u32) -> bool {
     if n < 4 {
         return n >= 2;
     }
-    n % 2 != 0
-        && (3..).step_by(2).take_while(|d| u64::from(*d) * u64::from(*d) <= u64::from(n)).all(|d: u32| n % d != 0)
+    !n.is_multiple_of(2)
+        && (3..)
+            .step_by(2)
+            .take_while(|d| u64::from(*d) * u64::from(*d) <= u64::from(n))
+            .all(|d: u32| !n.is_multiple_of(d))
 }
 
 /// The greatest prime up to `n`.

@@ -27,13 +27,20 @@ struct SyntaxError {
     message: String,
 }
 
+/// The largest text, in bytes, in which all syntax errors are looked for; of a larger one the first is reported. The
+/// parser's list of errors takes some 200 times the space of a text that is one error after the other.
+const MAX_RECOVERED: usize = 1 << 20;
+
 /// Parses `text`.
 pub(super) fn read(text: &str) -> Document<'_> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let tree = tree.into_inner();
-    if errors.is_empty() {
-        return Document { tree, errors: Vec::new(), sound: true };
-    }
+    let (tree, errors) = match DeTable::parse(text) {
+        Ok(tree) => return Document { tree: tree.into_inner(), errors: Vec::new(), sound: true },
+        Err(_) if text.len() <= MAX_RECOVERED => {
+            let (tree, errors) = DeTable::parse_recoverable(text);
+            (tree.into_inner(), errors)
+        }
+        Err(first) => (DeTable::new(), vec![first]),
+    };
     let mut places: Vec<(usize, String)> = errors
         .into_iter()
         .map(|error| (error.span().map_or(0, |span| span.start).min(text.len()), error.message().to_owned()))
@@ -42,7 +49,7 @@ pub(super) fn read(text: &str) -> Document<'_> {
     let offsets: Vec<usize> = places.iter().map(|(at, _)| *at).collect();
     let mut values = BTreeMap::new();
     find_values(&tree, &mut Vec::new(), text, &offsets, &mut values);
-    let sound = offsets.iter().all(|at| values.contains_key(at));
+    let sound = offsets.iter().all(|at| values.get(at).is_some_and(|place: &Place| place.one_line));
     let mut headers = Headers::new(text);
     let mut errors: Vec<SyntaxError> = Vec::new();
     for (at, message) in places {
@@ -54,11 +61,13 @@ pub(super) fn read(text: &str) -> Document<'_> {
         let is_header = text[line.clone()].trim_start().starts_with('[');
         let around = headers.advance_to(if is_header { line.end } else { line.start });
         let key = match values.remove(&at) {
-            Some(path) => path,
+            Some(place) => place.key,
             None => key_of_line(&text[line.clone()], &around),
         };
-        let message = message.trim_end_matches(", expected nothing");
-        let message = format!("not valid TOML: {message}{}", advice(&key));
+        let message = match message.trim_end_matches(", expected nothing") {
+            "duplicate key" => "is there already; remove one of the two".to_owned(),
+            message => format!("not valid TOML: {message}{}", advice(&key)),
+        };
         errors.push(SyntaxError { at, line, key, message });
     }
     Document { tree, errors, sound }
@@ -98,13 +107,20 @@ pub(super) fn not_utf8(error: &FromUtf8Error, origin: &str) -> ConfigError {
     }
 }
 
-/// Which of the sorted `offsets` stand inside a value of one line, and the path of its key.
+/// The value that an error stands in.
+struct Place {
+    key: String,
+    /// A value of more than one line may have swallowed what was meant as keys and tables.
+    one_line: bool,
+}
+
+/// Which of the sorted `offsets` stand inside a value, and which one.
 fn find_values<'t>(
     table: &'t DeTable<'_>,
     path: &mut Vec<Step<'t>>,
     text: &str,
     offsets: &[usize],
-    found: &mut BTreeMap<usize, String>,
+    found: &mut BTreeMap<usize, Place>,
 ) {
     for (name, value) in table {
         path.push(Step::Key(name.get_ref()));
@@ -119,7 +135,7 @@ fn find_in_value<'t>(
     path: &mut Vec<Step<'t>>,
     text: &str,
     offsets: &[usize],
-    found: &mut BTreeMap<usize, String>,
+    found: &mut BTreeMap<usize, Place>,
 ) {
     match value {
         DeValue::Table(table) => find_values(table, path, text, offsets, found),
@@ -133,9 +149,8 @@ fn find_in_value<'t>(
         _ => {
             let first = offsets.partition_point(|at| *at < span.start);
             let inside = offsets[first..].iter().take_while(|at| **at <= span.end);
-            if text.get(span.clone()).is_some_and(|text| !text.contains('\n')) {
-                found.extend(inside.map(|at| (*at, written(path))));
-            }
+            let one_line = text.get(span.clone()).is_some_and(|text| !text.contains('\n'));
+            found.extend(inside.map(|at| (*at, Place { key: written(path), one_line })));
         }
     }
 }
