@@ -96,6 +96,10 @@ impl Classifier {
                 Classification::Pass(PassReason::FragmentOfPassed)
             }
             Shape::LaterFragment | Shape::QuotedFragment | Shape::Truncated => Classification::Redirect,
+            Shape::TruncatedFragment => {
+                self.passed_fragments.forget(&fragment);
+                Classification::Redirect
+            }
             Shape::FirstFragment if has_service => {
                 self.passed_fragments.forget(&fragment);
                 Classification::Redirect

@@ -48,7 +48,7 @@ fn drop_unrouted(reason: DropReason) -> Verdict {
 #[inline]
 fn check_l4(frame: &[u8], subject: &Subject) -> Result<(), DropReason> {
     match subject.shape {
-        Shape::Truncated | Shape::TruncatedQuote => return Err(DropReason::TruncatedL4),
+        Shape::Truncated | Shape::TruncatedFragment | Shape::TruncatedQuote => return Err(DropReason::TruncatedL4),
         Shape::Datagram => {}
         _ => return Ok(()),
     }

@@ -31,8 +31,10 @@ pub enum Shape {
     FirstFragment,
     /// A fragment behind the first; it has no ports.
     LaterFragment,
-    /// A datagram or first fragment that ends before its ports do.
+    /// A whole datagram that ends before its ports do.
     Truncated,
+    /// A first fragment that ends before its ports do.
+    TruncatedFragment,
     /// An ICMP error that quotes the ports of a packet sent from the VIP.
     Quote,
     /// An ICMP error that quotes a fragment without ports.
@@ -144,6 +146,7 @@ fn ipv4_datagram(packet: &[u8], extent: Extent) -> Result<Datagram, NoSubject> {
             return Err(NoSubject::Malformed);
         }
         Extent::Whole => header.total_len,
+        Extent::Quoted if header.total_len < header.header_len => return Err(NoSubject::Malformed),
         Extent::Quoted => packet.len(),
     };
     let identification = u32::from(header.identification);
@@ -198,7 +201,7 @@ fn datagram_subject(datagram: &Datagram, l4: &[u8], l3_offset: usize) -> Subject
     let ports = ports(l4);
     let (shape, fragment_id) = match (datagram.fragment, ports) {
         (Fragment::Later(id), _) => (Shape::LaterFragment, id),
-        (Fragment::First(id), None) => (Shape::Truncated, id),
+        (Fragment::First(id), None) => (Shape::TruncatedFragment, id),
         (Fragment::None, None) => (Shape::Truncated, 0),
         (Fragment::First(id), Some(_)) => (Shape::FirstFragment, id),
         (Fragment::None, Some(_)) => (Shape::Datagram, 0),
