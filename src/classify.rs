@@ -152,10 +152,10 @@ impl PassedFragments {
             return;
         }
         self.order.push_back(key);
-        if self.order.len() > MAX_PASSED_FRAGMENTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.passed_at_ns.remove(&oldest);
-            }
+        if self.order.len() > MAX_PASSED_FRAGMENTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.passed_at_ns.remove(&oldest);
         }
     }
 

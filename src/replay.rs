@@ -130,10 +130,10 @@ pub fn file(
     mut report: impl FnMut(u64, &Outcome) -> io::Result<()>,
 ) -> Result<(), ReplayError> {
     let (mut reader, header) = open(input)?;
-    if let (Ok(from), Ok(to)) = (fs::canonicalize(input), fs::canonicalize(output)) {
-        if from == to {
-            return Err(ReplayError::SameFile(input.to_owned()));
-        }
+    if let (Ok(from), Ok(to)) = (fs::canonicalize(input), fs::canonicalize(output))
+        && from == to
+    {
+        return Err(ReplayError::SameFile(input.to_owned()));
     }
     let write_error = |source| ReplayError::Write { path: output.to_owned(), source };
     let file = File::create(output).map_err(write_error)?;

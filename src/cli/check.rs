@@ -13,7 +13,7 @@ use crate::table::ForwardingTable;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,

@@ -10,13 +10,13 @@ use serde::Serialize;
 use super::{Failure, load};
 use crate::config::Config;
 use crate::director::plan;
-use crate::service::{Protocol, address_bytes};
-use crate::table::{ForwardingTable, HashBy};
+use crate::service::{Protocol, ServiceKey, address_bytes};
+use crate::table::{self, ForwardingTable, HashBy};
 use crate::wire::{Family, MacAddress, Shape, Subject};
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
@@ -127,7 +127,11 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
         real_server.address,
         real_server.weight
     ));
-    let mac = configured_mac(config, &key.to_string(), real_server.address);
+    explain_next_hop(&mut explanation, real_server, configured_mac(config, &key, real_server.address));
+    explanation
+}
+
+fn explain_next_hop(explanation: &mut Explanation, real_server: &table::RealServer, mac: Option<MacAddress>) {
     let next_hop = mac.unwrap_or_else(|| plan::stand_in_mac(real_server.address));
     explanation.why.push(match mac {
         Some(mac) => format!("its next hop is {mac}, from the configuration"),
@@ -139,7 +143,6 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
         next_hop,
         next_hop_from: if mac.is_some() { "config" } else { "stand_in" },
     });
-    explanation
 }
 
 fn no_service(args: &ExplainArgs, table: &ForwardingTable, subject: &Subject) -> String {
@@ -161,8 +164,8 @@ fn no_service(args: &ExplainArgs, table: &ForwardingTable, subject: &Subject) ->
     }
 }
 
-fn configured_mac(config: &Config, service: &str, address: std::net::IpAddr) -> Option<MacAddress> {
-    let service = config.virtual_services.iter().find(|found| found.key.to_string() == service)?;
+fn configured_mac(config: &Config, service: &ServiceKey, address: std::net::IpAddr) -> Option<MacAddress> {
+    let service = config.virtual_services.iter().find(|found| found.key == *service)?;
     service.real_servers.iter().find(|found| found.address == address)?.mac
 }
 

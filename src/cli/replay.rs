@@ -15,7 +15,7 @@ use crate::wire::MacAddress;
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
-pub struct ReplayArgs {
+pub(super) struct ReplayArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,

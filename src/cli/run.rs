@@ -11,7 +11,7 @@ use crate::director::{self, DirectorError, Options};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,

@@ -9,7 +9,7 @@ use crate::port::xsk::{BindMode, STAMP_LEN};
 use crate::worker::IdlePolicy;
 
 /// Bytes in front of a received frame: the kernel's headroom and the stamp.
-const HEADROOM: u32 = 256 + STAMP_LEN as u32;
+const HEADROOM: u32 = 256 + STAMP_LEN;
 /// Ethernet header and two tags, in front of a packet of the size of the MTU.
 const LINK_HEADERS: u32 = 14 + 2 * 4;
 

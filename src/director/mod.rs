@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> Result<(), DirectorError> {
     let config = load(options)?;
     let started = Instant::now();
     let mut director = Director::start(config, options)?;
-    tracing::info!(start_ms = started.elapsed().as_millis() as u64, "forwarding");
+    tracing::info!(took = ?started.elapsed(), "forwarding");
     let result = director.wait();
     director.stop();
     result
@@ -175,10 +175,10 @@ impl Director {
         let mut changed = false;
         let mut next = Some(first);
         while let Some(event) = next {
-            if let NetworkEvent::LinkRemoved { index } = event {
-                if let Some(interface) = self.interfaces.iter().find(|interface| interface.facts.index == index) {
-                    return Err(DirectorError::InterfaceRemoved { interface: interface.name.clone() });
-                }
+            if let NetworkEvent::LinkRemoved { index } = event
+                && let Some(interface) = self.interfaces.iter().find(|interface| interface.facts.index == index)
+            {
+                return Err(DirectorError::InterfaceRemoved { interface: interface.name.clone() });
             }
             changed |= self.learn(event);
             next = self.network.try_recv().ok();
@@ -256,7 +256,7 @@ impl Director {
         match self.try_reload() {
             Ok(()) => tracing::info!(
                 services = self.config.virtual_services.len(),
-                took_us = started.elapsed().as_micros() as u64,
+                took = ?started.elapsed(),
                 "reloaded {}",
                 self.options.config.display()
             ),

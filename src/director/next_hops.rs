@@ -11,7 +11,7 @@ use crate::wire::MacAddress;
 
 /// What is known of how real servers are reached.
 #[derive(Debug, Default)]
-pub struct NextHops {
+pub(super) struct NextHops {
     routes: BTreeMap<IpAddr, Reached>,
     macs: BTreeMap<(u32, IpAddr), MacAddress>,
     /// Those without a MAC address that the log has named.
@@ -32,7 +32,7 @@ impl NextHops {
     ///
     /// # Errors
     /// All real servers that direct routing cannot reach, a sentence each.
-    pub fn update(&mut self, config: &Config, indices: &[u32]) -> Result<(), DirectorError> {
+    pub(super) fn update(&mut self, config: &Config, indices: &[u32]) -> Result<(), DirectorError> {
         let mut routes = BTreeMap::new();
         let mut complaints = Vec::new();
         let real_servers = config.virtual_services.iter().flat_map(|service| &service.real_servers);
@@ -65,7 +65,7 @@ impl NextHops {
     }
 
     /// The neighbours whose MAC addresses are to be watched.
-    pub fn targets(&self) -> Vec<Target> {
+    pub(super) fn targets(&self) -> Vec<Target> {
         self.routes
             .iter()
             .filter(|(_, route)| route.resolve)
@@ -74,7 +74,7 @@ impl NextHops {
     }
 
     /// Takes in what the network says. Returns whether it concerns a real server.
-    pub fn learn(&mut self, device_index: u32, address: IpAddr, mac: Option<MacAddress>) -> bool {
+    pub(super) fn learn(&mut self, device_index: u32, address: IpAddr, mac: Option<MacAddress>) -> bool {
         let concerns = self.routes.get(&address).is_some_and(|route| route.device_index == device_index);
         match mac {
             Some(mac) if concerns => self.macs.insert((device_index, address), mac) != Some(mac),
@@ -83,19 +83,19 @@ impl NextHops {
     }
 
     /// How a real server is reached, `mac` being its MAC address in the configuration; `None` if that is not known.
-    pub fn of(&self, address: IpAddr, mac: Option<MacAddress>) -> Option<NextHop> {
+    pub(super) fn of(&self, address: IpAddr, mac: Option<MacAddress>) -> Option<NextHop> {
         let route = self.routes.get(&address)?;
         let mac = mac.or_else(|| self.macs.get(&(route.device_index, address)).copied())?;
         Some(NextHop { mac, egress: route.egress })
     }
 
     /// Whether the MAC address of every real server is known.
-    pub fn are_complete(&self) -> bool {
+    pub(super) fn are_complete(&self) -> bool {
         self.missing().next().is_none()
     }
 
     /// Names in the log, once each, the real servers that have no MAC address, and those that have one again.
-    pub fn log_changes(&mut self) {
+    pub(super) fn log_changes(&mut self) {
         let missing: BTreeSet<IpAddr> = self.missing().collect();
         for address in missing.difference(&self.named_missing) {
             tracing::warn!(

@@ -96,9 +96,9 @@ pub enum SnapshotError {
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "what is left of the value after the shift is at most 2,047")]
 fn index_of(value: u64) -> usize {
     let above = (64 - SUB_BUCKET_BITS).saturating_sub(value.leading_zeros());
-    // `value >> above` is at most 2,047.
     above as usize * HALF + (value >> above) as usize
 }
 

@@ -94,8 +94,15 @@ impl FlowHasher {
 
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product >> 64) as u64 ^ (product & u128::from(u64::MAX)) as u64
+    let (high, low) = halves(u128::from(a) * u128::from(b));
+    high ^ low
+}
+
+/// The upper and the lower 64 bits.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "taking the halves is what it is for")]
+pub(super) fn halves(value: u128) -> (u64, u64) {
+    ((value >> 64) as u64, value as u64)
 }
 
 #[inline]
@@ -105,6 +112,5 @@ fn word32(address: &[u8; 16]) -> u32 {
 
 #[inline]
 fn words(address: &[u8; 16]) -> (u64, u64) {
-    let value = u128::from_be_bytes(*address);
-    ((value >> 64) as u64, (value & u128::from(u64::MAX)) as u64)
+    halves(u128::from_be_bytes(*address))
 }

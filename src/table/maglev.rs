@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use super::hash::FlowHasher;
+use super::hash::{FlowHasher, halves};
 use crate::service::address_bytes;
 
 /// Default number of slots; prime, as the permutations demand.
@@ -84,8 +84,8 @@ impl Maglev {
     /// The slot of a hash: its upper bits scaled to the table's size. `None` in an empty table.
     #[inline]
     pub fn slot(&self, hash: u64) -> Option<usize> {
-        let slot = (u128::from(hash) * self.slots.len() as u128) >> 64;
-        if self.slots.is_empty() { None } else { Some(slot as usize) }
+        let (slot, _) = halves(u128::from(hash) * self.slots.len() as u128);
+        if self.slots.is_empty() { None } else { usize::try_from(slot).ok() }
     }
 
     /// The member that a slot belongs to; `None` behind the last slot.
@@ -177,9 +177,9 @@ impl Taken {
 
 #[inline]
 fn step(slot: u32, by: u32, size: u32) -> u32 {
-    let next = u64::from(slot) + u64::from(by);
-    let size = u64::from(size);
-    (if next >= size { next - size } else { next }) as u32
+    // Both are below `size`, so what is left of it tells whether the sum would pass it.
+    let left = size - slot;
+    if by >= left { by - left } else { slot + by }
 }
 
 /// Whether `number` is prime.

@@ -1,5 +1,6 @@
 //! Finds the virtual service of a destination: a flat hash map that is built once and then only read.
 
+use super::hash::halves;
 use crate::service::{Protocol, ServiceKey, address_bytes};
 use crate::wire::Family;
 
@@ -109,12 +110,13 @@ impl Flat {
 
 /// The keys are the operator's own, so this need not withstand an attacker.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "only the lower bits are used")]
 fn hash(key: &Key) -> usize {
-    let vip = u128::from_be_bytes(key.vip);
+    let (high, low) = halves(u128::from_be_bytes(key.vip));
     let rest = u64::from(key.port) << 16 | u64::from(key.protocol) << 8 | key.family as u64;
-    let words = (vip >> 64) as u64 ^ ((vip & u128::from(u64::MAX)) as u64).rotate_left(32) ^ rest;
-    let product = u128::from(words ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-    ((product >> 64) as u64 ^ (product & u128::from(u64::MAX)) as u64) as usize
+    let words = high ^ low.rotate_left(32) ^ rest;
+    let (high, low) = halves(u128::from(words ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93);
+    (high ^ low) as usize
 }
 
 #[cfg(test)]

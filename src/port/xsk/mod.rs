@@ -23,7 +23,7 @@ use crate::stats::counters::QueueCounters;
 /// "POINTSMN": what the XDP program writes in front of its time of reception.
 pub const STAMP_MAGIC: u64 = 0x504f_494e_5453_4d4e;
 /// Bytes of the stamp, directly in front of the frame: magic and time, each in host byte order.
-pub const STAMP_LEN: usize = 16;
+pub const STAMP_LEN: u32 = 16;
 
 /// Frames moved between a ring and the free list at once.
 const RING_BATCH: usize = 64;
@@ -98,7 +98,7 @@ impl XskPort {
     /// Clearing matters: the next frame in this memory may come without a stamp, and must not show this one's.
     #[inline]
     fn take_stamp(&self, desc: &FrameDesc, now_ns: u64) -> u64 {
-        let stamp = self.pointer(desc).wrapping_sub(STAMP_LEN).cast::<u64>();
+        let stamp = self.pointer(desc).wrapping_sub(STAMP_LEN as usize).cast::<u64>();
         // SAFETY: the ledger has just said that this frame went from the kernel to the worker, so nobody else accesses
         // it, and `lies_in_its_chunk` that its data begins at least `STAMP_LEN` bytes behind the start of its chunk,
         // inside of the memory. Unaligned accesses ask nothing of the address.
@@ -121,7 +121,7 @@ impl XskPort {
     #[inline]
     fn lies_in_its_chunk(&self, desc: &FrameDesc) -> bool {
         let offset = desc.addr() % self.frame_size;
-        offset >= STAMP_LEN && offset + desc.lengths().data() <= self.frame_size
+        offset >= STAMP_LEN as usize && offset + desc.lengths().data() <= self.frame_size
     }
 
     /// Accepts a descriptor that the kernel gave back, if it is one that the kernel had.
@@ -263,7 +263,8 @@ impl Port for XskPort {
         let Some(queue) = self.queues.get_mut(queue) else { return 0 };
         let mut refilled = 0;
         loop {
-            let wanted = queue.fill_target.saturating_sub(queue.in_fill).min(RING_BATCH as u64) as usize;
+            let wanted = usize::try_from(queue.fill_target.saturating_sub(queue.in_fill))
+                .map_or(RING_BATCH, |w| w.min(RING_BATCH));
             let from = self.free.len() - wanted.min(self.free.len());
             // SAFETY: free frames are this UMEM's and nobody else's; those that were taken are removed below.
             let given = unsafe { queue.fill.produce(&self.free[from..]) };

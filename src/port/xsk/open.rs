@@ -220,7 +220,7 @@ fn memory(plan: &XskPlan, warnings: &mut Vec<String>) -> Result<(Umem, Vec<Frame
         .comp_queue_size(ring_size("a completion ring", plan.completion_ring)?)
         // With the kernel's own 256 bytes the frame starts 16 bytes into a cache line: its stamp and its headers up to
         // the ports share that line.
-        .frame_headroom(STAMP_LEN as u32)
+        .frame_headroom(STAMP_LEN)
         .build()
         .map_err(|e| size("a frame size", plan.frame_size, e.to_string()))?;
     let frames =
@@ -328,13 +328,13 @@ fn tune(bound: &XskQueue, queue: &QueuePlan, plan: &XskPlan, warnings: &mut Vec<
             tracing::debug!(interface = queue.interface, queue = queue.queue, %error, "no larger TX budget");
         }
     }
-    if let Some((timeout_us, budget)) = queue.busy_poll {
-        if let Err(error) = socket::prefer_busy_poll(bound.fd, timeout_us, budget) {
-            warnings.push(format!(
-                "no busy polling on {} queue {}: {error} (needs CAP_NET_ADMIN and Linux 5.11)",
-                queue.interface, queue.queue
-            ));
-        }
+    if let Some((timeout_us, budget)) = queue.busy_poll
+        && let Err(error) = socket::prefer_busy_poll(bound.fd, timeout_us, budget)
+    {
+        warnings.push(format!(
+            "no busy polling on {} queue {}: {error} (needs CAP_NET_ADMIN)",
+            queue.interface, queue.queue
+        ));
     }
 }
 

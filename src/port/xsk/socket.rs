@@ -131,10 +131,14 @@ pub(super) fn prefer_busy_poll(fd: c_int, timeout_us: u32, budget: u32) -> io::R
 
 fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: pointer and length describe `value`, which the kernel only reads.
-    let result = unsafe {
-        libc::setsockopt(fd, level, name, ptr::from_ref(&value).cast::<c_void>(), mem::size_of::<c_int>() as socklen_t)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&value).cast::<c_void>(), len_of::<c_int>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "options are a few bytes long")]
+const fn len_of<T>() -> socklen_t {
+    mem::size_of::<T>() as socklen_t
 }
 
 /// Plain old data that any bit pattern is a valid value of.
@@ -144,7 +148,7 @@ impl OptionValue for RawStatistics {}
 
 fn get_option<T: OptionValue>(fd: c_int, level: c_int, name: c_int) -> io::Result<T> {
     let mut value = T::default();
-    let mut len = mem::size_of::<T>() as socklen_t;
+    let mut len = len_of::<T>();
     // SAFETY: pointer and length describe `value`; the kernel writes at most that much, and any bits are a valid `T`.
     let result = unsafe { libc::getsockopt(fd, level, name, ptr::from_mut(&mut value).cast::<c_void>(), &raw mut len) };
     if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
