@@ -221,7 +221,8 @@ impl<P: Port> Worker<P> {
     fn publish_census(&self) {
         let census = self.port.census();
         debug_assert_eq!(census.total(), self.counters.frames_total.get(), "frames leaked: {census:?}");
-        self.counters.frames_free.set(census.worker);
+        debug_assert_eq!(census.free, census.worker, "frames leaked: {census:?}");
+        self.counters.frames_free.set(census.free);
         self.counters.frames_quarantined.set(census.quarantined);
     }
 }

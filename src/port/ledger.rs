@@ -22,6 +22,8 @@ pub struct Census {
     pub tx: u64,
     /// With the worker, free or in its hands.
     pub worker: u64,
+    /// Those of `worker` that are free. Between two turns all of them are; what is missing has leaked.
+    pub free: u64,
     /// Descriptors that the kernel gave back without having them. Each is ignored.
     pub quarantined: u64,
 }
@@ -67,10 +69,10 @@ impl Ledger {
         }
     }
 
-    /// The sums.
+    /// The sums, `free` being the frames on the port's free list.
     #[inline]
-    pub fn census(&self) -> Census {
-        self.census
+    pub fn census(&self, free: usize) -> Census {
+        Census { free: free as u64, ..self.census }
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
                 } else {
                     refused += 1;
                 }
-                let census = ledger.census();
+                let census = ledger.census(0);
                 prop_assert_eq!(census.total(), 8);
                 prop_assert_eq!(census.fill, model.iter().filter(|p| **p == Place::Fill).count() as u64);
                 prop_assert_eq!(census.quarantined, refused);

@@ -151,6 +151,6 @@ impl Port for MemoryPort {
     fn wait(&mut self, _timeout: Duration) {}
 
     fn census(&self) -> Census {
-        self.ledger.census()
+        self.ledger.census(self.free.len())
     }
 }

@@ -297,6 +297,6 @@ impl Port for XskPort {
     }
 
     fn census(&self) -> Census {
-        self.ledger.census()
+        self.ledger.census(self.free.len())
     }
 }
