@@ -2,6 +2,7 @@
 //!
 //! Each test makes a namespace for its own thread. The kernel removes it with the thread, and the interfaces with it, also
 //! when the test is interrupted.
+#![allow(unsafe_code, reason = "raw sockets, and programs of others, have no safe interface here")]
 
 mod packets;
 

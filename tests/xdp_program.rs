@@ -1,4 +1,5 @@
 //! What the compiled XDP program decides, frame by frame, by `BPF_PROG_TEST_RUN`. Needs root and Linux.
+#![allow(unsafe_code, reason = "AF_XDP sockets and repeated test runs have no safe interface here")]
 
 mod packets;
 
