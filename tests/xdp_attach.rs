@@ -238,6 +238,9 @@ fn an_interface_that_is_not_there_or_goes_away() {
             let refused = XdpProgram::attach("d7", ifindex, AttachMode::Auto, &settings()).unwrap_err();
             assert!(matches!(&refused, XdpError::NoSuchInterface { interface } if interface == "d7"), "{refused:?}");
         }
+        let other = XdpProgram::attach(DIRECTOR, index_of(PEER), AttachMode::Auto, &settings()).unwrap_err();
+        assert!(matches!(other, XdpError::NoSuchInterface { .. }), "the index is another interface's: {other:?}");
+
         let program = attach(DIRECTOR, AttachMode::Auto).unwrap();
         ip(&format!("link del {DIRECTOR}"));
         program.counters().read().unwrap();

@@ -115,7 +115,11 @@ pub(super) fn refuse_occupied(interface: &str, ifindex: u32) -> Result<(), XdpEr
 
 fn occupant(interface: &str, ifindex: u32) -> Result<Option<XdpError>, XdpError> {
     let no_such_interface = || XdpError::NoSuchInterface { interface: interface.to_owned() };
-    let ifindex = i32::try_from(ifindex).ok().filter(|ifindex| *ifindex > 0).ok_or_else(no_such_interface)?;
+    // Asked first, since 6.1 answers the query below with nothing for an interface that is not there.
+    if nix::net::if_::if_nametoindex(interface) != Ok(ifindex) {
+        return Err(no_such_interface());
+    }
+    let ifindex = i32::try_from(ifindex).map_err(|_| no_such_interface())?;
     let found = query(ifindex).map_err(|source| match source.raw_os_error() {
         Some(libc::ENODEV) => no_such_interface(),
         _ => XdpError::Query { interface: interface.to_owned(), source },
