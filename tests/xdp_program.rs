@@ -1,66 +1,22 @@
 //! What the compiled XDP program decides, frame by frame, by `BPF_PROG_TEST_RUN`. Needs root and Linux.
 #![allow(unsafe_code, reason = "AF_XDP sockets and repeated test runs have no safe interface here")]
 
+mod loaded;
 mod packets;
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use loaded::{af_xdp_socket, load, load_with_socket, settings};
 use packets::{Expected, Frames, Ipv4, PassReason, Row, rows, tcp};
 use pointsman::service::{Protocol, ServiceKey};
-use pointsman::xdp::{
-    NoSocketAction, STAMP_BYTES, STAMP_MAGIC, Settings, TestRun, XdpAction, XdpCounters, XdpError, XdpProgram,
-};
+use pointsman::xdp::{NoSocketAction, STAMP_BYTES, STAMP_MAGIC, Settings, TestRun, XdpAction, XdpCounters, XdpProgram};
 
 /// The kernel takes no shorter frame for a test run.
 const SHORTEST_TEST_FRAME: usize = 14;
-
-/// A loaded program with the services of the packet tables, and a socket for queue 0. The kernel lets any AF_XDP socket
-/// into the map; a test run redirects nothing to it.
-struct Loaded {
-    program: XdpProgram,
-    _socket: OwnedFd,
-}
-
-fn settings(no_socket: NoSocketAction) -> Settings {
-    Settings { local_macs: packets::local_macs(), no_socket }
-}
-
-/// None: cannot be loaded here, and that is no failure.
-fn load(no_socket: NoSocketAction) -> Option<XdpProgram> {
-    match XdpProgram::load(&settings(no_socket)) {
-        Ok(mut program) => {
-            program.add_services(packets::services()).unwrap();
-            Some(program)
-        }
-        Err(error @ (XdpError::MissingCapability { .. } | XdpError::NotPermitted { .. }))
-            if std::env::var_os("CI").is_none() =>
-        {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}: {error:?}"),
-    }
-}
-
-fn load_with_socket() -> Option<Loaded> {
-    let program = load(NoSocketAction::Drop)?;
-    let socket = af_xdp_socket();
-    program.insert_socket(0, socket.as_raw_fd()).unwrap();
-    Some(Loaded { program, _socket: socket })
-}
-
-fn af_xdp_socket() -> OwnedFd {
-    // SAFETY: the call takes integers; what it returns is checked, and nobody else owns it.
-    unsafe {
-        let fd = libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
-        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        OwnedFd::from_raw_fd(fd)
-    }
-}
 
 /// The counter that a frame of this fate is counted by.
 fn counted(expected: Expected) -> XdpCounters {
