@@ -161,7 +161,8 @@ __attribute__((noinline)) int walk_extension_headers(struct xdp_md *ctx, struct 
 	offset = walk->offset;
 	protocol = walk->protocol;
 
-#pragma clang loop unroll(disable)
+	/* Unrolled, because 6.1 refuses the loop that clang makes of it: "back-edge", for it falls through to its head. */
+#pragma clang loop unroll(full)
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		const struct extension_header *header;
 		__u32 length;
@@ -404,6 +405,7 @@ static __always_inline enum verdict classify_icmp(struct xdp_md *ctx, struct vie
 
 static __always_inline bool is_local_mac(const struct settings *configured, const struct ethernet *ethernet)
 {
+#pragma clang loop unroll(full)
 	for (int i = 0; i < MAX_LOCAL_MACS; i++) {
 		const struct local_mac *local = &configured->local_macs[i];
 
@@ -434,7 +436,7 @@ static __always_inline enum verdict classify(struct xdp_md *ctx, const struct se
 	if (!is_local_mac(configured, ethernet))
 		return NOT_OUR_MAC;
 	type = ethernet->type;
-#pragma unroll
+#pragma clang loop unroll(full)
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
 			break;

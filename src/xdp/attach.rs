@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use libbpf_rs::{Program, XdpFlags};
 
 use crate::xdp::XdpError;
-use crate::xdp::error::ProgramName;
 
 /// Which mode to attach in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +114,11 @@ pub(super) fn refuse_occupied(interface: &str, ifindex: u32) -> Result<(), XdpEr
 
 fn occupant(interface: &str, ifindex: u32) -> Result<Option<XdpError>, XdpError> {
     let no_such_interface = || XdpError::NoSuchInterface { interface: interface.to_owned() };
-    let ifindex = i32::try_from(ifindex).ok().filter(|ifindex| *ifindex > 0).ok_or_else(no_such_interface)?;
+    // Asked first, since 6.1 answers the query below with nothing for an interface that is not there.
+    if nix::net::if_::if_nametoindex(interface) != Ok(ifindex) {
+        return Err(no_such_interface());
+    }
+    let ifindex = i32::try_from(ifindex).map_err(|_| no_such_interface())?;
     let found = query(ifindex).map_err(|source| match source.raw_os_error() {
         Some(libc::ENODEV) => no_such_interface(),
         _ => XdpError::Query { interface: interface.to_owned(), source },
@@ -143,8 +146,8 @@ fn query(ifindex: i32) -> io::Result<libbpf_sys::bpf_xdp_query_opts> {
 }
 
 /// Needs CAP_SYS_ADMIN, and the program may be gone by now.
-fn program_name(program_id: u32) -> ProgramName {
-    ProgramName(Program::fd_from_id(program_id).ok().and_then(|program| name_of(program.as_fd())))
+fn program_name(program_id: u32) -> Option<String> {
+    Program::fd_from_id(program_id).ok().and_then(|program| name_of(program.as_fd()))
 }
 
 fn name_of(program: BorrowedFd<'_>) -> Option<String> {
@@ -189,7 +192,7 @@ fn attach_error(interface: &str, ifindex: u32, mode: AttachedMode, source: io::E
             Ok(None) => XdpError::Busy { interface },
             Err(error) => error,
         },
-        _ => XdpError::Attach { interface, mode: mode.name(), hint: hint(mode, &source), source },
+        _ => XdpError::Attach { interface, mode: mode.name(), hint: hint(mode, &source), cause: source },
     }
 }
 

@@ -41,14 +41,15 @@ pub enum XdpError {
     },
     /// Another XDP program is on the interface. It is never replaced.
     #[error(
-        "{interface} already has {program_name}XDP program {program_id} ({mode} mode), which is not replaced: stop the \
-         process that attached it (bpftool link show), or remove it with: ip link set dev {interface} xdp off"
+        "{interface} already has the XDP program {} ({mode} mode), which is not replaced: stop the process that \
+         attached it (bpftool link show), or remove it with: ip link set dev {interface} xdp off",
+        name_and_id(.program_name.as_deref(), *.program_id)
     )]
     Occupied {
         /// The interface.
         interface: String,
-        /// The program's name in quotes with a space behind it; empty if the kernel does not tell.
-        program_name: ProgramName,
+        /// The program's name as the kernel keeps it, up to 15 bytes, if it tells: it wants CAP_SYS_ADMIN.
+        program_name: Option<String>,
         /// The kernel's number of the program.
         program_id: u32,
         /// `native`, `generic` or `offloaded`.
@@ -61,14 +62,14 @@ pub enum XdpError {
         interface: String,
     },
     /// The program could not be attached.
-    #[error("the XDP program cannot be attached to {interface} in {mode} mode: {source}{hint}")]
+    #[error("the XDP program cannot be attached to {interface} in {mode} mode: {cause}{hint}")]
     Attach {
         /// The interface.
         interface: String,
         /// `native` or `generic`.
         mode: &'static str,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
         /// What this answer mostly means: empty, or beginning with a space.
         hint: &'static str,
     },
@@ -130,16 +131,10 @@ impl XdpError {
     }
 }
 
-/// The name of somebody else's program, as the kernel has it (up to 15 bytes), if it tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProgramName(pub Option<String>);
-
-impl std::fmt::Display for ProgramName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            Some(name) => write!(f, "{name:?}, "),
-            None => Ok(()),
-        }
+fn name_and_id(name: Option<&str>, id: u32) -> String {
+    match name {
+        Some(name) => format!("{name:?}, number {id}"),
+        None => format!("number {id}"),
     }
 }
 

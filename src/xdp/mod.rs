@@ -216,3 +216,16 @@ impl XdpProgram {
         test_run::run(&self.program, frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The control thread owns the program, the statistics thread a reader.
+    #[test]
+    fn the_program_and_its_readers_can_move_between_threads() {
+        fn movable<T: Send + Sync>() {}
+        movable::<XdpProgram>();
+        movable::<CounterReader>();
+    }
+}

@@ -90,6 +90,10 @@ fn load_error(error: libbpf_rs::Error) -> XdpError {
     if matches!(MapType::Xskmap.is_supported(), Ok(false)) {
         return XdpError::KernelLacks { what: "AF_XDP", option: "CONFIG_XDP_SOCKETS" };
     }
+    // The verifier needs it for functions that it looks at by themselves.
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return XdpError::KernelLacks { what: "BPF type information", option: "CONFIG_DEBUG_INFO_BTF" };
+    }
     XdpError::Load(error)
 }
 

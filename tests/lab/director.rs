@@ -207,6 +207,11 @@ impl<'lab> Director<'lab> {
         self.files.log()
     }
 
+    /// Reloads that were applied, by the log: asking for the statistics each time would be slow under load.
+    pub fn reloads(&self) -> usize {
+        self.log().matches("reloaded ").count()
+    }
+
     pub fn control_socket(&self) -> &Path {
         &self.files.control_socket
     }

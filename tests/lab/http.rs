@@ -188,6 +188,7 @@ impl Outcome {
         }
         self.failed += other.failed;
         self.failures.extend(other.failures);
+        self.failures.truncate(5);
         self.connections += other.connections;
         self.wandered += other.wandered;
     }

@@ -7,11 +7,8 @@ pub(super) fn icmp_rows() -> Vec<Row> {
     let outer = || Ipv4 { source: OTHER, protocol: ICMP, ..ip() };
     // What a real server sent to the client.
     let quoted = || Ipv4 { source: VIP, destination: CLIENT, ..ip() };
-    let udp_quoted = |source| Ipv4 { source, protocol: UDP, ..quoted() };
     let reply = tcp(80, 4711);
-    let error = |quote: Vec<u8>| outer().frame(&icmp(3, &quote));
     let of_type = |icmp_type| outer().frame(&icmp(icmp_type, &quoted().packet(&reply)));
-    let cut = |kept: usize| error(quoted().packet(&reply)[..kept].to_vec());
     let to = |destination, quote: Vec<u8>| Ipv4 { destination, ..outer() }.frame(&icmp(3, &quote));
     vec![
         row("destination unreachable", Redirect, of_type(3)),
@@ -27,16 +24,6 @@ pub(super) fn icmp_rows() -> Vec<Row> {
             "a later fragment",
             Pass(NotAService),
             Ipv4 { fragment_offset: 3, ..outer() }.frame(&icmp(3, &quoted().packet(&reply))),
-        ),
-        row(
-            "quoted port of tcp beside any of udp",
-            Redirect,
-            to(VIP_MIXED, Ipv4 { source: VIP_MIXED, ..quoted() }.packet(&tcp(443, 4711))),
-        ),
-        row(
-            "another quoted port of tcp beside any of udp",
-            Pass(NotAService),
-            to(VIP_MIXED, Ipv4 { source: VIP_MIXED, ..quoted() }.packet(&reply)),
         ),
         row("to no VIP", Pass(NotAService), to(OTHER, Ipv4 { source: OTHER, ..quoted() }.packet(&reply))),
         row("to no VIP, about the VIP", Pass(NotAService), to(OTHER, quoted().packet(&reply))),
@@ -58,6 +45,18 @@ pub(super) fn icmp_rows() -> Vec<Row> {
             Pass(NotAService),
             Ipv4 { more_fragments: true, ..outer() }.frame(&[3; 7]),
         ),
+    ]
+}
+
+pub(super) fn icmp_quote_rows() -> Vec<Row> {
+    let ip = Ipv4::default;
+    let outer = || Ipv4 { source: OTHER, protocol: ICMP, ..ip() };
+    // What a real server sent to the client.
+    let quoted = || Ipv4 { source: VIP, destination: CLIENT, ..ip() };
+    let reply = tcp(80, 4711);
+    let error = |quote: Vec<u8>| outer().frame(&icmp(3, &quote));
+    let cut = |kept: usize| error(quoted().packet(&reply)[..kept].to_vec());
+    vec![
         row("a quote of 19 bytes", Pass(Malformed), cut(19)),
         row("no quote", Pass(Malformed), cut(0)),
         row("a quote of a header and three bytes", Pass(Malformed), cut(23)),
@@ -96,6 +95,20 @@ pub(super) fn icmp_rows() -> Vec<Row> {
             Pass(Malformed),
             error(Ipv4 { source: OTHER, ihl: Some(4), ..quoted() }.packet(&reply)),
         ),
+    ]
+}
+
+pub(super) fn icmp_quoted_flow_rows() -> Vec<Row> {
+    let ip = Ipv4::default;
+    let outer = || Ipv4 { source: OTHER, protocol: ICMP, ..ip() };
+    // What a real server sent to the client.
+    let quoted = || Ipv4 { source: VIP, destination: CLIENT, ..ip() };
+    let udp_quoted = |source| Ipv4 { source, protocol: UDP, ..quoted() };
+    let reply = tcp(80, 4711);
+    let error = |quote: Vec<u8>| outer().frame(&icmp(3, &quote));
+    let cut = |kept: usize| error(quoted().packet(&reply)[..kept].to_vec());
+    let to = |destination, quote: Vec<u8>| Ipv4 { destination, ..outer() }.frame(&icmp(3, &quote));
+    vec![
         row(
             "quoted source is not the VIP",
             Pass(NotAService),
@@ -115,6 +128,16 @@ pub(super) fn icmp_rows() -> Vec<Row> {
         row("quoted udp of a tcp service", Pass(NotAService), error(udp_quoted(VIP).packet(&udp(80, 4711)))),
         row("quoted source port of no service", Pass(NotAService), error(quoted().packet(&tcp(81, 80)))),
         row("quoted source port, any", Redirect, to(VIP_UDP_ANY, udp_quoted(VIP_UDP_ANY).packet(&udp(9, 9)))),
+        row(
+            "quoted port of tcp beside any of udp",
+            Redirect,
+            to(VIP_MIXED, Ipv4 { source: VIP_MIXED, ..quoted() }.packet(&tcp(443, 4711))),
+        ),
+        row(
+            "another quoted port of tcp beside any of udp",
+            Pass(NotAService),
+            to(VIP_MIXED, Ipv4 { source: VIP_MIXED, ..quoted() }.packet(&reply)),
+        ),
         row(
             "quoted protocol without a service, any port of the other",
             Pass(NotAService),

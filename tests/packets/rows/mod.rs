@@ -18,6 +18,8 @@ pub fn rows() -> Vec<Row> {
         ipv6::ipv6_rows(),
         ipv6::ipv6_fragment_rows(),
         icmp::icmp_rows(),
+        icmp::icmp_quote_rows(),
+        icmp::icmp_quoted_flow_rows(),
         icmp::icmpv6_rows(),
     ]
     .concat()
