@@ -1,0 +1,153 @@
+//! What one packet costs in user space, and what a change of the table costs beside it.
+//!
+//! `cargo bench`; figures in perf/ carry the machine and the command that they were made with.
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::forward::forward;
+use pointsman::port::memory::MemoryPort;
+use pointsman::service::{Protocol, ServiceKey};
+use pointsman::stats::counters::WorkerCounters;
+use pointsman::stats::latency::LatencyHistogram;
+use pointsman::table::{
+    Egress, FlowHasher, ForwardingTable, HashBy, Maglev, Member, NextHop, Published, RealServerPlan, ServicePlan,
+    TablePlan,
+};
+use pointsman::wire::{self, MacAddress};
+use pointsman::worker::{IdlePolicy, Worker, WorkerSettings};
+
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 88, 15);
+const BURST: u32 = 64;
+
+fn members(count: u32) -> Vec<Member> {
+    (0..count).map(|number| Member { address: Ipv4Addr::from(0x0a00_0000 + number).into(), weight: 1 }).collect()
+}
+
+fn plan(services: u32, real_servers: u32) -> TablePlan {
+    let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
+    TablePlan {
+        hasher: FlowHasher::new("bench"),
+        egresses: vec![Egress { name: "eth0".into(), source: mac, mtu: 1500 }],
+        services: (0..services)
+            .map(|number| ServicePlan {
+                key: ServiceKey {
+                    vip: Ipv4Addr::from(u32::from(VIP) + number).into(),
+                    protocol: Protocol::Udp,
+                    port: 53,
+                },
+                table_size: 65_537,
+                hash_by: HashBy::Flow,
+                real_servers: members(real_servers)
+                    .iter()
+                    .map(|member| RealServerPlan {
+                        address: member.address,
+                        weight: 1,
+                        next_hop: Some(NextHop { mac, egress: 0 }),
+                    })
+                    .collect(),
+            })
+            .collect(),
+        workers: 1,
+    }
+}
+
+/// 64-byte UDP frames (60 without frame check sequence) of as many flows, to as many services in turn.
+fn frames(flows: u32, services: u32) -> Vec<Vec<u8>> {
+    (0..flows)
+        .map(|flow| {
+            let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0];
+            frame.extend((0x0a00_0000 + flow).to_be_bytes());
+            frame.extend((u32::from(VIP) + flow % services).to_be_bytes());
+            frame.extend((1024 + (flow % 50_000) as u16).to_be_bytes());
+            frame.extend(53u16.to_be_bytes());
+            frame.extend([0, 26, 0, 0]);
+            frame.resize(60, 0);
+            frame
+        })
+        .collect()
+}
+
+fn bench_steps(criterion: &mut Criterion) {
+    let table = ForwardingTable::build(&plan(1, 100), None);
+    let hasher = FlowHasher::new("bench");
+    let mut frame = frames(1, 1).remove(0);
+    let subject = wire::subject(&frame).unwrap();
+    let service = &table.services()[0];
+    let histogram = LatencyHistogram::default();
+    let mut group = criterion.benchmark_group("step");
+    group.bench_function("parse", |b| b.iter(|| wire::subject(black_box(&frame))));
+    group.bench_function("hash", |b| b.iter(|| hasher.flow(black_box(&subject))));
+    group.bench_function("service", |b| b.iter(|| table.service_of(black_box(&subject))));
+    group.bench_function("choose", |b| b.iter(|| table.choose(service, black_box(0x1234_5678_9abc_def0))));
+    group.bench_function("record latency", |b| b.iter(|| histogram.record(black_box(12_345), 1)));
+    group.bench_function("forward", |b| b.iter(|| forward(black_box(&mut frame), &table)));
+    group.finish();
+}
+
+/// The whole path of a worker over a port in memory: receive, decide, count, record, submit, complete, refill.
+fn bench_worker(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("worker, burst of 64");
+    group.throughput(Throughput::Elements(u64::from(BURST)));
+    for services in [1, 100, 10_000] {
+        let published = Published::new(ForwardingTable::build(&plan(services, 2), None));
+        let settings = WorkerSettings {
+            worker: 0,
+            batch: BURST as usize,
+            idle: IdlePolicy::Spin,
+            tx_hold: Duration::ZERO,
+            egress_queues: vec![vec![Some(0)]],
+        };
+        let port = MemoryPort::new(1, 256, 128, 128);
+        let mut worker = Worker::new(settings, port, published.reader(), std::sync::Arc::new(WorkerCounters::default()));
+        let frames = frames(1024.max(services), services);
+        let mut next = frames.chunks(BURST as usize).cycle();
+        group.bench_function(BenchmarkId::new("services", services), |b| {
+            b.iter_batched(
+                || next.next().unwrap(),
+                |burst| {
+                    for frame in burst {
+                        worker.port_mut().deliver(0, frame, Some(1));
+                    }
+                    worker.turn();
+                    worker.port_mut().transmit(0, usize::MAX);
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn bench_maglev(criterion: &mut Criterion) {
+    let hasher = FlowHasher::new("bench");
+    let mut group = criterion.benchmark_group("maglev build");
+    for (size, count) in [(65_537, 2), (65_537, 100), (65_537, 1000), (655_373, 1000)] {
+        let members = members(count);
+        group.bench_function(BenchmarkId::from_parameter(format!("{size} x {count}")), |b| {
+            b.iter(|| Maglev::build(black_box(&members), size, &hasher));
+        });
+    }
+    group.finish();
+}
+
+fn bench_publication(criterion: &mut Criterion) {
+    let plan = plan(100, 100);
+    let published = Published::new(ForwardingTable::build(&plan, None));
+    let reader = published.reader();
+    let mut group = criterion.benchmark_group("publication");
+    group.bench_function("a next hop changes, 100 services x 100 real servers", |b| {
+        b.iter(|| {
+            let table = ForwardingTable::build(&plan, Some(&reader.pin()));
+            published.publish(table);
+        });
+    });
+    group.bench_function("pin", |b| b.iter(|| reader.pin().generation()));
+    group.finish();
+}
+
+criterion_group!(benches, bench_steps, bench_worker, bench_maglev, bench_publication);
+criterion_main!(benches);
