@@ -2,6 +2,12 @@
 //!
 //! Each test makes a namespace for its own thread. The kernel removes it with the thread, and the interfaces with it, also
 //! when the test is interrupted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
 #![allow(unsafe_code, reason = "raw sockets, and programs of others, have no safe interface here")]
 
 mod loaded;

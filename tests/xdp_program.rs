@@ -1,4 +1,10 @@
 //! What the compiled XDP program decides, frame by frame, by `BPF_PROG_TEST_RUN`. Needs root and Linux.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
 #![allow(unsafe_code, reason = "AF_XDP sockets and repeated test runs have no safe interface here")]
 
 mod loaded;

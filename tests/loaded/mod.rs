@@ -1,4 +1,11 @@
 //! The compiled XDP program, loaded with the services of the packet tables, for `BPF_PROG_TEST_RUN`. Needs root and Linux.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+#![allow(unsafe_code, reason = "AF_XDP sockets have no safe interface here")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "the module is compiled into several test binaries")]
 

@@ -114,8 +114,8 @@ impl Ipv4 {
         let true_ihl = u8::try_from(5 + self.options.len() / 4).unwrap();
         let true_length = u16::try_from(20 + self.options.len() + payload.len()).unwrap();
         let fragment =
-            u16::from(self.dont_fragment) << 14 | u16::from(self.more_fragments) << 13 | self.fragment_offset;
-        let mut packet = vec![self.version << 4 | self.ihl.unwrap_or(true_ihl), 0];
+            (u16::from(self.dont_fragment) << 14) | (u16::from(self.more_fragments) << 13) | self.fragment_offset;
+        let mut packet = vec![(self.version << 4) | self.ihl.unwrap_or(true_ihl), 0];
         packet.extend(self.total_length.unwrap_or(true_length).to_be_bytes());
         packet.extend(self.identification.to_be_bytes());
         packet.extend(fragment.to_be_bytes());
@@ -216,7 +216,7 @@ pub fn routing(segments_left: u8) -> Extension {
 /// A fragment header; `offset` in units of 8 bytes.
 pub fn fragment(offset: u16, more_fragments: bool, identification: u32) -> Extension {
     let mut rest = vec![0];
-    rest.extend((offset << 3 | u16::from(more_fragments)).to_be_bytes());
+    rest.extend(((offset << 3) | u16::from(more_fragments)).to_be_bytes());
     rest.extend(identification.to_be_bytes());
     Extension { kind: FRAGMENT, rest }
 }

@@ -3,6 +3,7 @@
 //!
 //! The XDP program and its twin in user space are tested with the same rows, in their order: the rows about fragments
 //! build on the ones before them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "the module is compiled into several test binaries")]
 
