@@ -1,6 +1,8 @@
 //! Pointsman: an LVS-DR director on AF_XDP.
 
 pub mod classify;
+pub mod cli;
+pub mod control;
 pub mod forward;
 pub mod service;
 pub mod stats;

@@ -1,4 +1,12 @@
 //! Statistics: what workers count, and how it is read, merged and exported.
 
+pub mod collect;
 pub mod counters;
+mod identity;
 pub mod latency;
+pub mod report;
+pub mod sampler;
+mod schema;
+mod summary;
+
+pub use schema::schema;

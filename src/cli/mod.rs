@@ -1,0 +1,4 @@
+//! One file per subcommand: it prints and decides nothing.
+
+pub mod stats;
+mod text;

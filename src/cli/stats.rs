@@ -1,0 +1,272 @@
+//! `pointsman stats`: asks the running director for its statistics and prints them.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::text::{bytes, count, duration, nanoseconds, percent, wrap, wrap_pieces};
+use crate::control::DEFAULT_SOCKET;
+use crate::control::client::{Client, ClientError};
+use crate::stats::report::{
+    Drops, InterfaceReport, Latency, QueueReport, RealServerReport, Report, VirtualServiceReport, WorkerReport,
+};
+
+/// Columns that the text fits in.
+const WIDTH: usize = 80;
+
+/// Arguments of `pointsman stats`.
+#[derive(Args, Clone, Debug)]
+pub struct StatsArgs {
+    /// Control socket of the director
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Print the JSON document as the director gives it (docs/stats.md tells its fields)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why there is nothing to see.
+#[derive(Debug, thiserror::Error)]
+pub enum StatsError {
+    /// The director gave no statistics.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// They could not be printed.
+    #[error("cannot print the statistics: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Asks the director and prints what it says to the standard output.
+///
+/// # Errors
+/// [`StatsError`]. That the reader of the output went away (as `head` does) is none.
+pub fn run(args: &StatsArgs) -> Result<(), StatsError> {
+    let client = Client::new(&args.socket);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let printed = if args.json {
+        let document = client.stats_document()?;
+        writeln!(out, "{}", document.trim_end())
+    } else {
+        print(&client.stats()?, &mut out)
+    };
+    match printed.and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints `report` as text for people, in lines of 80 columns at most.
+///
+/// # Errors
+/// What `out` says.
+pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Report { version, hostname, kernel, generation, .. } = report;
+    wrap(out, "", &format!("pointsman {version} on {hostname}, Linux {kernel}"), WIDTH)?;
+    writeln!(out, "up {}, forwarding table {generation}", duration(report.uptime_ns))?;
+    print_interfaces(&report.interfaces, out)?;
+    print_workers(&report.workers, out)?;
+    writeln!(out, "\nVirtual services")?;
+    for service in &report.virtual_services {
+        print_service(service, out)?;
+    }
+    print_drops(&report.totals.drops, out)?;
+    print_latency(report, out)?;
+    print_checks(report, out)?;
+    for error in &report.errors {
+        wrap(out, "note: ", error, WIDTH)?;
+    }
+    Ok(())
+}
+
+fn print_interfaces(interfaces: &[InterfaceReport], out: &mut impl Write) -> io::Result<()> {
+    for interface in interfaces {
+        writeln!(out, "\nInterface {}, {} XDP", interface.name, interface.mode.name())?;
+        if let Some(xdp) = interface.xdp {
+            let counts = [
+                ("redirected", xdp.redirected),
+                ("passed", xdp.passed),
+                ("not our MAC", xdp.not_our_mac),
+                ("malformed", xdp.malformed),
+                ("no socket", xdp.no_socket),
+            ];
+            let counts = counts.map(|(name, value)| format!("{name} {},", count(value)));
+            let errors = format!("redirect errors {}", known(interface.redirect_errors));
+            wrap_pieces(out, "  ", counts.into_iter().chain([errors]), WIDTH)?;
+        }
+        writeln!(
+            out,
+            "  {:>5} {:>6} {:<9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "queue", "worker", "mode", "received", "sent", "completed", "no frame", "ring full"
+        )?;
+        for queue in &interface.queues {
+            print_queue(queue, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_queue(queue: &QueueReport, out: &mut impl Write) -> io::Result<()> {
+    let rings = queue.ring_statistics;
+    writeln!(
+        out,
+        "  {:>5} {:>6} {:<9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        queue.queue,
+        queue.worker,
+        if queue.zero_copy { "zero-copy" } else { "copy" },
+        count(queue.rx.packets),
+        count(queue.tx.packets),
+        count(queue.tx_completed),
+        known(rings.map(|rings| rings.rx_dropped)),
+        known(rings.map(|rings| rings.rx_ring_full)),
+    )
+}
+
+fn print_workers(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nWorkers")?;
+    writeln!(
+        out,
+        "  {:>6} {:>4} {:>7} {:>9} {:>9} {:>9} {:>9} {:>6} {:>9}",
+        "worker", "core", "busy", "received", "sent", "dropped", "unstamped", "burst", "table"
+    )?;
+    for worker in workers {
+        let cycles = u128::from(worker.cycles.busy) + u128::from(worker.cycles.idle);
+        let bursts = worker.batch_sizes.iter().fold(0, |sum: u64, size| sum.wrapping_add(size.count));
+        let mean_burst = match worker.received.packets.checked_div(bursts) {
+            None => "-".to_owned(),
+            Some(0..1000) => format!("{:.1}", worker.received.packets as f64 / bursts as f64),
+            Some(mean @ 1000..100_000) => mean.to_string(),
+            Some(_) => ">99999".to_owned(),
+        };
+        writeln!(
+            out,
+            "  {:>6} {:>4} {:>7} {:>9} {:>9} {:>9} {:>9} {mean_burst:>6} {:>9}",
+            worker.worker,
+            worker.core.map_or("-".to_owned(), |core| core.to_string()),
+            percent(u128::from(worker.cycles.busy), cycles),
+            count(worker.received.packets),
+            count(worker.tx.packets),
+            count(worker.drops.total()),
+            count(worker.unstamped),
+            count(worker.table_generation),
+        )?;
+    }
+    Ok(())
+}
+
+fn print_service(service: &VirtualServiceReport, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "  {}", service.service)?;
+    let summary = format!(
+        "{} by {}, {} slots; sent {} ({}), dropped {}",
+        service.scheduler,
+        service.hash_by,
+        count(service.table_size as u64),
+        count(service.tx.packets),
+        bytes(service.tx.bytes),
+        count(service.drops.total()),
+    );
+    wrap(out, "    ", &summary, WIDTH)?;
+    writeln!(out, "    {:<16} {:>6} {:>7} {:>9} {:>9}  next hop", "real server", "weight", "share", "sent", "dropped")?;
+    for real_server in &service.real_servers {
+        print_real_server(real_server, service.table_size, out)?;
+    }
+    Ok(())
+}
+
+fn print_real_server(real_server: &RealServerReport, table_size: usize, out: &mut impl Write) -> io::Result<()> {
+    let mut address = real_server.address.to_string();
+    if address.len() > 16 {
+        writeln!(out, "    {address}")?;
+        address.clear();
+    }
+    let next_hop = match real_server.next_hop {
+        Some(mac) if real_server.alive => mac.to_string(),
+        Some(_) => "down".to_owned(),
+        None => "unknown: down".to_owned(),
+    };
+    let line = format!(
+        "    {address:<16} {:>6} {:>7} {:>9} {:>9}  {next_hop}",
+        count(real_server.weight.into()),
+        percent(real_server.share_slots.into(), table_size as u128),
+        count(real_server.tx.packets),
+        count(real_server.drops.total()),
+    );
+    match &real_server.egress {
+        Some(egress) if line.len() + egress.len() < WIDTH => writeln!(out, "{line} {egress}"),
+        Some(egress) => writeln!(out, "{line}\n{:>WIDTH$}", format!("by {egress}")),
+        None => writeln!(out, "{line}"),
+    }
+}
+
+fn print_drops(drops: &Drops, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nDrops")?;
+    if drops.0.values().all(|dropped| *dropped == 0) {
+        writeln!(out, "  none")?;
+    }
+    for (cause, dropped) in drops.0.iter().filter(|(_, dropped)| **dropped > 0) {
+        writeln!(out, "  {cause:<16} {:>9}", count(*dropped))?;
+    }
+    Ok(())
+}
+
+fn print_latency(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let merged = &report.totals.latency;
+    writeln!(out, "\nLatency from the XDP hook to the TX ring: {} frames", count(merged.count))?;
+    if merged.count == 0 {
+        return Ok(());
+    }
+    let columns = ["min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    write_row("", &columns, out)?;
+    if report.workers.len() > 1 {
+        for worker in &report.workers {
+            write_row(&format!("w{}", worker.worker), &latency_cells(&worker.latency), out)?;
+        }
+    }
+    write_row("all", &latency_cells(merged), out)
+}
+
+fn latency_cells(latency: &Latency) -> [String; 8] {
+    let exact = |value: Option<u64>| value.map(|value| value as f64);
+    [
+        exact(latency.min),
+        latency.mean,
+        exact(latency.p50),
+        exact(latency.p90),
+        exact(latency.p99),
+        exact(latency.p99_9),
+        exact(latency.p99_99),
+        exact(latency.max),
+    ]
+    .map(|value| value.map_or("-".to_owned(), nanoseconds))
+}
+
+fn write_row(label: &str, cells: &[impl AsRef<str>], out: &mut impl Write) -> io::Result<()> {
+    write!(out, "  {label:<6}")?;
+    for cell in cells {
+        write!(out, " {:>8}", cell.as_ref())?;
+    }
+    writeln!(out)
+}
+
+fn print_checks(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nChecks (a few frames off under load, exact at rest)")?;
+    let identity = &report.identity;
+    let checks = [
+        ("redirected = received + lost on the way", identity.redirects.difference),
+        ("received = sent + dropped", Some(identity.verdicts.difference)),
+        ("frames = free + lent to the kernel", Some(identity.frames.difference)),
+    ];
+    for (name, difference) in checks {
+        let result = match difference {
+            None => "cannot be told".to_owned(),
+            Some(0) => "exact".to_owned(),
+            Some(difference) => format!("off by {difference}"),
+        };
+        writeln!(out, "  {name:<40} {result}")?;
+    }
+    Ok(())
+}
+
+fn known(value: Option<u64>) -> String {
+    value.map_or("?".to_owned(), count)
+}

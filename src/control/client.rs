@@ -1,0 +1,219 @@
+//! Asks a running director, for the command line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use super::api::{ErrorBody, HEALTH, Health, STATS};
+use crate::stats::report::{Report, SCHEMA_VERSION};
+
+/// How long an answer is waited for.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pause before connecting again to a director that has too many clients.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Most bytes of an answer.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// Why a director gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No socket there, or nobody behind it.
+    #[error("no director answers at {}: is `pointsman run` running? use --socket if its control socket is elsewhere",
+        .0.display())]
+    NoDirector(PathBuf),
+    /// The socket is there, for others.
+    #[error("may not use the control socket {}: be root or a member of the socket's group", .0.display())]
+    PermissionDenied(PathBuf),
+    /// An answer that no pointsman gives.
+    #[error("what answers at {} is not a pointsman director: {reason}", path.display())]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("the director at {} has not answered within {} s; it may be stuck or overloaded", path.display(),
+        patience.as_secs_f32())]
+    Timeout {
+        /// The socket.
+        path: PathBuf,
+        /// How long the answer was waited for.
+        patience: Duration,
+    },
+    /// The statistics are of another form.
+    #[error("the director at {} gives statistics of version {found}, this program reads version {SCHEMA_VERSION}; \
+        use the pointsman that it was started from, or --json", path.display())]
+    Version {
+        /// The socket.
+        path: PathBuf,
+        /// The version of the document.
+        found: u32,
+    },
+    /// The director says no.
+    #[error("the director at {} refuses ({status}): {message}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// The HTTP status.
+        status: u16,
+        /// What it says.
+        message: String,
+    },
+    /// The system refused.
+    #[error("cannot talk to the director at {}: {error}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// A control socket to be asked. Each question is a connection of its own; the calls block.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+    patience: Duration,
+}
+
+impl Client {
+    /// A client of the director at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), patience: DEFAULT_PATIENCE }
+    }
+
+    /// Waits this long for an answer, instead of [`DEFAULT_PATIENCE`].
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The socket that is asked.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The statistics.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn stats(&self) -> Result<Report, ClientError> {
+        let document = self.stats_document()?;
+        let Version { schema_version } = self.parse(&document)?;
+        if schema_version != SCHEMA_VERSION {
+            return Err(ClientError::Version { path: self.path.clone(), found: schema_version });
+        }
+        self.parse(&document)
+    }
+
+    /// The statistics as the director gives them: one JSON document of whatever version, not looked into.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn stats_document(&self) -> Result<String, ClientError> {
+        let document = self.get(STATS)?;
+        self.parse::<Version>(&document)?;
+        Ok(document)
+    }
+
+    /// That the director answers, and its version.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn health(&self) -> Result<Health, ClientError> {
+        self.parse(&self.get(HEALTH)?)
+    }
+
+    fn parse<'a, T: Deserialize<'a>>(&self, document: &'a str) -> Result<T, ClientError> {
+        serde_json::from_str(document).map_err(|error| self.foreign(error))
+    }
+
+    fn get(&self, route: &str) -> Result<String, ClientError> {
+        let io = |error| ClientError::Io { path: self.path.clone(), error };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(io)?;
+        let answer = async { timeout(self.patience, self.exchange(route)).await };
+        let (status, body) = match runtime.block_on(answer) {
+            Ok(answer) => answer?,
+            Err(_) => return Err(ClientError::Timeout { path: self.path.clone(), patience: self.patience }),
+        };
+        if status.is_success() {
+            return Ok(body);
+        }
+        match serde_json::from_str::<ErrorBody>(&body) {
+            Ok(refusal) => {
+                Err(ClientError::Refused { path: self.path.clone(), status: status.as_u16(), message: refusal.error })
+            }
+            Err(_) => Err(self.foreign(format_args!("HTTP status {status}"))),
+        }
+    }
+
+    async fn exchange(&self, route: &str) -> Result<(StatusCode, String), ClientError> {
+        let stream = self.connect().await?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.bad_answer(error))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(route).header(HOST, "localhost").body(Empty::<Bytes>::new());
+        let request = request.map_err(|error| self.foreign(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.bad_answer(error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => self.bad_answer(*error),
+            Err(too_long) => self.foreign(too_long),
+        });
+        let body = body?.to_bytes();
+        connection.abort();
+        let body = String::from_utf8(body.into()).map_err(|_| self.foreign("its answer is not text"))?;
+        Ok((status, body))
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let path = || self.path.clone();
+        loop {
+            let error = match UnixStream::connect(&self.path).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            return Err(match error.kind() {
+                // Too many clients wait already; the caller's patience ends this.
+                io::ErrorKind::WouldBlock => {
+                    sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDirector(path()),
+                io::ErrorKind::PermissionDenied => ClientError::PermissionDenied(path()),
+                _ => ClientError::Io { path: path(), error },
+            });
+        }
+    }
+
+    /// A director that stops in the middle of an answer is none the less one.
+    fn bad_answer(&self, error: hyper::Error) -> ClientError {
+        if error.is_parse() {
+            return self.foreign(error);
+        }
+        ClientError::Io { path: self.path.clone(), error: io::Error::other(error) }
+    }
+
+    fn foreign(&self, reason: impl std::fmt::Display) -> ClientError {
+        ClientError::Foreign { path: self.path.clone(), reason: reason.to_string() }
+    }
+}
+
+/// What every version of the statistics has.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
+}

@@ -1,0 +1,11 @@
+//! The control socket: HTTP and JSON over a Unix socket, by which commands reach a running director.
+//!
+//! It is served by one thread of its own and never by a worker. The server knows no director, only a [`api::Handle`].
+
+pub mod api;
+pub mod client;
+pub mod server;
+pub mod socket;
+
+/// Where the control socket is unless the operator says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/pointsman/control.sock";

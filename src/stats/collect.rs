@@ -1,0 +1,399 @@
+//! Reads every counter and makes a [`Report`] of them.
+//!
+//! What a frame is counted by last is read first: services, then workers, then queues, then the kernel, then the XDP
+//! program. Counters only grow, so a difference in the report's identities is the frames that were on their way.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::AdditionError;
+use nix::time::{ClockId, clock_gettime};
+
+use super::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
+use super::latency::SnapshotError;
+use super::report::{
+    AttachMode, BatchSize, BusyIdle, Drops, Frames, Identity, InterfaceReport, KernelRingStatistics, Moment,
+    QueueReport, RealServerReport, Report, SCHEMA_VERSION, Totals, Traffic, VirtualServiceReport, WorkerReport,
+    XdpCounts,
+};
+use super::summary::LatencyReading;
+use crate::table::{ForwardingTable, HashBy, Published, RealServer, VirtualService};
+use crate::verdict::DropReason;
+
+/// Something that is read anew for each report, from whatever thread makes it.
+pub type Reading<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// Everything that a report is made from.
+pub struct Sources {
+    /// When the director started: [`Moment::now`] at that time.
+    pub started_at: Moment,
+    /// The worker threads, by number.
+    pub workers: Vec<WorkerSource>,
+    /// The interfaces.
+    pub interfaces: Vec<InterfaceSource>,
+    /// Where the forwarding table is published.
+    pub tables: Arc<Published<ForwardingTable>>,
+}
+
+/// What is to be read of one worker.
+pub struct WorkerSource {
+    /// Its number.
+    pub worker: usize,
+    /// The CPU that it is pinned to.
+    pub core: Option<usize>,
+    /// What it counts over all its queues.
+    pub counters: Arc<WorkerCounters>,
+    /// Its queues.
+    pub queues: Vec<QueueSource>,
+}
+
+/// What is to be read of one queue.
+pub struct QueueSource {
+    /// Name of its interface, one of [`Sources::interfaces`].
+    pub interface: String,
+    /// Its number.
+    pub queue: u32,
+    /// Whether the driver shares frames with its socket.
+    pub zero_copy: bool,
+    /// What its worker counts of it.
+    pub counters: Arc<QueueCounters>,
+    /// What the kernel counts on its socket since the director started.
+    pub kernel: Reading<io::Result<KernelRingStatistics>>,
+}
+
+/// What is to be read of one interface.
+pub struct InterfaceSource {
+    /// Its name.
+    pub name: String,
+    /// How the XDP program is attached.
+    pub mode: AttachMode,
+    /// What the XDP program counted; the error says in words why that cannot be read.
+    pub xdp: Reading<Result<XdpCounts, String>>,
+    /// Failed redirects that no socket counted in its ring statistics; `None` if that cannot be measured.
+    pub redirect_errors: Reading<Option<u64>>,
+}
+
+impl Moment {
+    /// Now. A clock that cannot be read is 0.
+    pub fn now() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let monotonic_ns = clock_gettime(ClockId::CLOCK_MONOTONIC)
+            .ok()
+            .and_then(|time| Some((u64::try_from(time.tv_sec()).ok()?, u64::try_from(time.tv_nsec()).ok()?)))
+            .map_or(0, |(seconds, nanoseconds)| seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds));
+        Self { unix_ns: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX), monotonic_ns }
+    }
+}
+
+/// A latency histogram could not be read or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// Read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Merged.
+    #[error("cannot merge the latency histograms of the workers: {0}")]
+    Merge(#[from] AdditionError),
+}
+
+/// Slots of each real server of each service of the table of one generation.
+#[derive(Default)]
+struct Shares {
+    generation: Option<u64>,
+    by_service: Vec<Vec<u32>>,
+}
+
+/// Makes reports. Any thread may ask for one at any time; no worker ever waits for it.
+pub struct Collector {
+    sources: Sources,
+    hostname: String,
+    kernel: String,
+    /// Counting slots takes a walk over all tables, which change seldom.
+    shares: Mutex<Shares>,
+}
+
+impl Collector {
+    /// A collector that reads `sources`.
+    pub fn new(sources: Sources) -> Self {
+        let name = |path| fs::read_to_string(path).map(|text| text.trim_end().to_owned()).unwrap_or_default();
+        Self {
+            sources,
+            hostname: name("/proc/sys/kernel/hostname"),
+            kernel: name("/proc/sys/kernel/osrelease"),
+            shares: Mutex::default(),
+        }
+    }
+
+    /// Reads all counters.
+    ///
+    /// What the kernel cannot tell just now is null in the report and named among its errors.
+    ///
+    /// # Errors
+    /// [`CollectError`], if a latency histogram cannot be copied; no input brings that about.
+    pub fn collect(&self) -> Result<Report, CollectError> {
+        let taken_at = Moment::now();
+        let mut errors = Vec::new();
+        let (generation, virtual_services) = self.virtual_services();
+        let (mut workers, latency) = self.workers()?;
+        let queues = self.queues(&mut errors);
+        for (worker, source) in workers.iter_mut().zip(&self.sources.workers) {
+            let mine = || queues.iter().filter(|(_, queue)| queue.worker == source.worker).map(|(_, queue)| queue);
+            worker.received = mine().fold(Traffic::default(), |sum, queue| sum.plus(queue.rx));
+            let outstanding = |of: fn(&QueueReport) -> u64| mine().map(of).fold(0, u64::wrapping_add);
+            worker.frames.fill = outstanding(|queue| queue.fill_submitted.saturating_sub(queue.rx.packets));
+            worker.frames.tx = outstanding(|queue| queue.tx.packets.saturating_sub(queue.tx_completed));
+        }
+        let interfaces = self.interfaces(queues, &mut errors);
+        let totals = totals(&workers, &latency)?;
+        Ok(Report {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            hostname: self.hostname.clone(),
+            kernel: self.kernel.clone(),
+            started_at: self.sources.started_at,
+            taken_at,
+            uptime_ns: taken_at.monotonic_ns.saturating_sub(self.sources.started_at.monotonic_ns),
+            generation,
+            identity: Identity::of(&interfaces, &workers, &totals),
+            interfaces,
+            workers,
+            virtual_services,
+            totals,
+            errors,
+        })
+    }
+
+    fn virtual_services(&self) -> (u64, Vec<VirtualServiceReport>) {
+        let reader = self.sources.tables.reader();
+        let table = reader.pin();
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if shares.generation != Some(table.generation()) {
+            shares.by_service = table.services().iter().map(VirtualService::shares).collect();
+            shares.generation = Some(table.generation());
+        }
+        let services = table
+            .services()
+            .iter()
+            .zip(&shares.by_service)
+            .map(|(service, shares)| virtual_service(&table, service, shares))
+            .collect();
+        (table.generation(), services)
+    }
+
+    /// The workers, without what their queues tell, and the latency of each.
+    fn workers(&self) -> Result<(Vec<WorkerReport>, Vec<LatencyReading>), SnapshotError> {
+        let mut workers = Vec::with_capacity(self.sources.workers.len());
+        let mut latencies = Vec::with_capacity(self.sources.workers.len());
+        for source in &self.sources.workers {
+            let latency = LatencyReading::of(&source.counters.latency)?;
+            workers.push(worker(source, &latency));
+            latencies.push(latency);
+        }
+        Ok((workers, latencies))
+    }
+
+    /// All queues, with the names of their interfaces.
+    fn queues(&self, errors: &mut Vec<String>) -> Vec<(&str, QueueReport)> {
+        let mut queues: Vec<(&str, QueueReport)> = self
+            .sources
+            .workers
+            .iter()
+            .flat_map(|worker| {
+                worker.queues.iter().map(|queue| (queue.interface.as_str(), queue_of(worker.worker, queue)))
+            })
+            .collect();
+        let sources = self.sources.workers.iter().flat_map(|worker| &worker.queues);
+        for ((interface, report), source) in queues.iter_mut().zip(sources) {
+            match (source.kernel)() {
+                Ok(statistics) => report.ring_statistics = Some(statistics),
+                Err(error) => errors.push(format!(
+                    "cannot read the kernel's ring statistics of {interface} queue {}: {error}",
+                    report.queue
+                )),
+            }
+        }
+        queues
+    }
+
+    fn interfaces(&self, queues: Vec<(&str, QueueReport)>, errors: &mut Vec<String>) -> Vec<InterfaceReport> {
+        let mut by_interface: HashMap<&str, Vec<QueueReport>> = HashMap::new();
+        for (interface, queue) in queues {
+            by_interface.entry(interface).or_default().push(queue);
+        }
+        let mut interfaces = Vec::with_capacity(self.sources.interfaces.len());
+        for source in &self.sources.interfaces {
+            let mut queues = by_interface.remove(source.name.as_str()).unwrap_or_default();
+            queues.sort_by_key(|queue| queue.queue);
+            let redirect_errors = (source.redirect_errors)();
+            let xdp = (source.xdp)()
+                .map_err(|error| {
+                    errors.push(format!("cannot read the XDP program's counters of {}: {error}", source.name));
+                })
+                .ok();
+            interfaces.push(InterfaceReport {
+                name: source.name.clone(),
+                mode: source.mode,
+                xdp,
+                redirect_errors,
+                queues,
+            });
+        }
+        interfaces
+    }
+}
+
+impl Traffic {
+    fn plus(self, other: Self) -> Self {
+        Self { packets: self.packets.wrapping_add(other.packets), bytes: self.bytes.wrapping_add(other.bytes) }
+    }
+}
+
+/// What the document says of verdicts, wherever they are counted.
+struct OutcomesReading {
+    tx: Traffic,
+    drops: Drops,
+    drop_bytes: u64,
+}
+
+impl OutcomesReading {
+    fn of<'a>(cells: impl Iterator<Item = &'a Outcomes> + Clone) -> Self {
+        let sum = |count: &dyn Fn(&Outcomes) -> u64| {
+            cells.clone().fold(0u64, |sum, outcomes| sum.wrapping_add(count(outcomes)))
+        };
+        Self {
+            tx: Traffic { packets: sum(&|o| o.tx_packets.get()), bytes: sum(&|o| o.tx_bytes.get()) },
+            drops: Drops(
+                DropReason::ALL
+                    .iter()
+                    .map(|reason| (reason.name().to_owned(), sum(&|o| o.drops[reason.index()].get())))
+                    .collect(),
+            ),
+            drop_bytes: sum(&|o| o.drop_bytes.get()),
+        }
+    }
+
+    fn of_workers(cells: &PerWorker<Outcomes>) -> Self {
+        let cells: Vec<&Outcomes> = cells.iter().collect();
+        Self::of(cells.into_iter())
+    }
+}
+
+fn virtual_service(table: &ForwardingTable, service: &VirtualService, shares: &[u32]) -> VirtualServiceReport {
+    let real_servers = table
+        .real_servers_of(service)
+        .iter()
+        .zip(shares)
+        .map(|(real_server, share)| real_server_of(table, real_server, *share))
+        .collect();
+    let outcomes = OutcomesReading::of_workers(&service.outcomes);
+    VirtualServiceReport {
+        service: service.key.to_string(),
+        vip: service.key.vip,
+        port: service.key.port,
+        protocol: service.key.protocol,
+        scheduler: "mh".to_owned(),
+        hash_by: match service.hash_by {
+            HashBy::Flow => "flow",
+            HashBy::Client => "client",
+        }
+        .to_owned(),
+        table_size: service.table_size(),
+        tx: outcomes.tx,
+        drops: outcomes.drops,
+        drop_bytes: outcomes.drop_bytes,
+        real_servers,
+    }
+}
+
+fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots: u32) -> RealServerReport {
+    let outcomes = OutcomesReading::of_workers(&real_server.outcomes);
+    let egress = real_server.next_hop.and_then(|hop| table.egresses().get(usize::from(hop.egress)));
+    RealServerReport {
+        address: real_server.address,
+        weight: real_server.weight,
+        alive: real_server.is_alive(),
+        next_hop: real_server.next_hop.map(|hop| hop.mac),
+        egress: egress.map(|egress| egress.name.clone()),
+        share_slots,
+        tx: outcomes.tx,
+        drops: outcomes.drops,
+        drop_bytes: outcomes.drop_bytes,
+    }
+}
+
+fn worker(source: &WorkerSource, latency: &LatencyReading) -> WorkerReport {
+    let counters = &source.counters;
+    let outcomes = OutcomesReading::of(std::iter::once(&counters.outcomes));
+    let last = counters.batches.len() - 1;
+    let batch_sizes = counters.batches.iter().enumerate().map(|(at, count)| BatchSize {
+        from: 1 << at,
+        to: (at < last).then(|| (2 << at) - 1),
+        count: count.get(),
+    });
+    WorkerReport {
+        worker: source.worker,
+        core: source.core,
+        cycles: BusyIdle { busy: counters.busy_cycles.get(), idle: counters.idle_cycles.get() },
+        turns: BusyIdle { busy: counters.busy_turns.get(), idle: counters.idle_turns.get() },
+        sleeps: counters.sleeps.get(),
+        received: Traffic::default(),
+        tx: outcomes.tx,
+        drops: outcomes.drops,
+        drop_bytes: outcomes.drop_bytes,
+        batch_sizes: batch_sizes.collect(),
+        unstamped: counters.unstamped.get(),
+        table_generation: counters.table_generation.get(),
+        frames: Frames {
+            total: counters.frames_total.get(),
+            held: counters.frames_free.get(),
+            quarantined: counters.frames_quarantined.get(),
+            ..Frames::default()
+        },
+        latency: latency.report(),
+    }
+}
+
+fn queue_of(worker: usize, source: &QueueSource) -> QueueReport {
+    let counters = &source.counters;
+    // What follows is read first, so that no frame is seen to return before it went.
+    let tx_completed = counters.tx_completed.get();
+    let rx = Traffic { packets: counters.rx_packets.get(), bytes: counters.rx_bytes.get() };
+    QueueReport {
+        queue: source.queue,
+        worker,
+        zero_copy: source.zero_copy,
+        rx,
+        tx: Traffic { packets: counters.tx_packets.get(), bytes: counters.tx_bytes.get() },
+        tx_completed,
+        fill_submitted: counters.fill_submitted.get(),
+        tx_kicks: counters.tx_kicks.get(),
+        tx_kick_errors: counters.tx_kick_errors.get(),
+        rx_kicks: counters.rx_kicks.get(),
+        ring_statistics: None,
+    }
+}
+
+fn totals(workers: &[WorkerReport], latencies: &[LatencyReading]) -> Result<Totals, CollectError> {
+    let mut drops = Drops(DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), 0)).collect());
+    for (cause, count) in workers.iter().flat_map(|worker| &worker.drops.0) {
+        let sum = drops.0.entry(cause.clone()).or_default();
+        *sum = sum.wrapping_add(*count);
+    }
+    let mut latency = LatencyReading::of(&super::latency::LatencyHistogram::default())?;
+    for of_worker in latencies {
+        latency.add(of_worker)?;
+    }
+    let traffic = |of: fn(&WorkerReport) -> Traffic| workers.iter().map(of).fold(Traffic::default(), Traffic::plus);
+    let sum = |of: fn(&WorkerReport) -> u64| workers.iter().map(of).fold(0, u64::wrapping_add);
+    Ok(Totals {
+        received: traffic(|worker| worker.received),
+        tx: traffic(|worker| worker.tx),
+        drops,
+        drop_bytes: sum(|worker| worker.drop_bytes),
+        unstamped: sum(|worker| worker.unstamped),
+        latency: latency.report(),
+    })
+}

@@ -1,0 +1,127 @@
+//! From latency histograms to what the statistics document says of them.
+
+use hdrhistogram::{AdditionError, Histogram};
+
+use super::latency::{LatencyHistogram, SIGNIFICANT_DIGITS, SnapshotError};
+use super::report::{Latency, LatencyBucket};
+
+/// What was read of one latency histogram, or of several.
+#[derive(Clone, Debug)]
+pub(super) struct LatencyReading {
+    histogram: Histogram<u64>,
+    total_ns: u128,
+    extremes_ns: Option<(u64, u64)>,
+}
+
+impl LatencyReading {
+    /// Reads a worker's histogram.
+    pub(super) fn of(source: &LatencyHistogram) -> Result<Self, SnapshotError> {
+        Ok(Self {
+            total_ns: u128::from(source.total_ns()),
+            extremes_ns: source.extremes_ns(),
+            histogram: source.snapshot()?,
+        })
+    }
+
+    /// Adds what was read of another.
+    pub(super) fn add(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.histogram.add(&other.histogram)?;
+        self.total_ns += other.total_ns;
+        self.extremes_ns = match (self.extremes_ns, other.extremes_ns) {
+            (Some((min, max)), Some((other_min, other_max))) => Some((min.min(other_min), max.max(other_max))),
+            (one, another) => one.or(another),
+        };
+        Ok(())
+    }
+
+    /// What the document says.
+    pub(super) fn report(&self) -> Latency {
+        let count = self.histogram.len();
+        // The writer may have counted its first value and not yet noted it as the smallest.
+        let extremes = self.extremes_ns.unwrap_or((self.histogram.min(), self.histogram.max()));
+        let (min, max) = (extremes.0.min(extremes.1), extremes.1);
+        let some = |value: u64| (count > 0).then_some(value);
+        // A bucket's upper end may lie beyond the largest value there was.
+        let percentile = |quantile| some(self.histogram.value_at_quantile(quantile).max(min).min(max));
+        Latency {
+            unit: "ns".to_owned(),
+            significant_digits: SIGNIFICANT_DIGITS,
+            count,
+            min: some(min),
+            mean: (count > 0).then(|| self.total_ns as f64 / count as f64),
+            p50: percentile(0.5),
+            p90: percentile(0.9),
+            p99: percentile(0.99),
+            p99_9: percentile(0.999),
+            p99_99: percentile(0.9999),
+            max: some(max),
+            buckets: self.buckets(),
+        }
+    }
+
+    fn buckets(&self) -> Vec<LatencyBucket> {
+        self.histogram
+            .iter_recorded()
+            .map(|bucket| {
+                let value = bucket.value_iterated_to();
+                LatencyBucket {
+                    from_ns: self.histogram.lowest_equivalent(value),
+                    to_ns: self.histogram.highest_equivalent(value),
+                    count: bucket.count_at_value(),
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn exact(sorted: &[u64], per_ten_thousand: usize) -> u64 {
+        let rank = (per_ten_thousand * sorted.len()).div_ceil(10_000);
+        sorted[rank.clamp(1, sorted.len()) - 1]
+    }
+
+    proptest! {
+        #[test]
+        fn the_merged_summary_is_that_of_all_values(
+            workers in prop::collection::vec(prop::collection::vec(0u64..2_000_000, 0..120), 1..4)
+        ) {
+            let mut merged: Option<LatencyReading> = None;
+            for values in &workers {
+                let histogram = LatencyHistogram::default();
+                values.iter().for_each(|value| histogram.record(*value, 1));
+                let reading = LatencyReading::of(&histogram).unwrap();
+                match &mut merged {
+                    None => merged = Some(reading),
+                    Some(merged) => merged.add(&reading).unwrap(),
+                }
+            }
+            let report = merged.unwrap().report();
+            let mut all: Vec<u64> = workers.concat();
+            all.sort_unstable();
+            prop_assert_eq!(report.count, all.len() as u64);
+            prop_assert_eq!(report.min, all.first().copied());
+            prop_assert_eq!(report.max, all.last().copied());
+            prop_assert_eq!(report.buckets.iter().map(|bucket| bucket.count).sum::<u64>(), report.count);
+            for bucket in &report.buckets {
+                let inside = all.iter().filter(|value| (bucket.from_ns..=bucket.to_ns).contains(*value)).count();
+                prop_assert_eq!(bucket.count, inside as u64);
+            }
+            if all.is_empty() {
+                prop_assert_eq!((report.mean, report.p50), (None, None));
+                return Ok(());
+            }
+            let mean = all.iter().sum::<u64>() as f64 / all.len() as f64;
+            prop_assert!((report.mean.unwrap() - mean).abs() < 1e-6);
+            for (quantile, value) in [(5000, report.p50), (9000, report.p90), (9900, report.p99), (9999, report.p99_99)] {
+                let (exact, value) = (exact(&all, quantile), value.unwrap());
+                // A value is known to three digits.
+                prop_assert!(value >= exact && (value - exact) as f64 <= exact as f64 / 1000.0 + 1.0,
+                    "p{} is {} and not {}", quantile, value, exact);
+            }
+        }
+    }
+}
