@@ -2,10 +2,7 @@
 
 pub mod classify;
 pub mod cli;
-pub mod clock;
-pub mod config;
 pub mod control;
-pub mod director;
 pub mod forward;
 pub mod network;
 pub mod port;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::text::{bytes, count, duration, nanoseconds, percent, wrap};
+use super::text::{bytes, count, duration, nanoseconds, percent, wrap, wrap_pieces};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
 use crate::stats::report::{
@@ -84,15 +84,15 @@ fn print_interfaces(interfaces: &[InterfaceReport], out: &mut impl Write) -> io:
         writeln!(out, "\nInterface {}, {} XDP", interface.name, interface.mode.name())?;
         if let Some(xdp) = interface.xdp {
             let counts = [
-                ("redirected", Some(xdp.redirected)),
-                ("passed", Some(xdp.passed)),
-                ("not our MAC", Some(xdp.not_our_mac)),
-                ("malformed", Some(xdp.malformed)),
-                ("no socket", Some(xdp.no_socket)),
-                ("redirect errors", interface.redirect_errors),
+                ("redirected", xdp.redirected),
+                ("passed", xdp.passed),
+                ("not our MAC", xdp.not_our_mac),
+                ("malformed", xdp.malformed),
+                ("no socket", xdp.no_socket),
             ];
-            let counts = counts.map(|(name, value)| format!("{name} {}", known(value)));
-            wrap(out, "  ", &counts.join(", "), WIDTH)?;
+            let counts = counts.map(|(name, value)| format!("{name} {},", count(value)));
+            let errors = format!("redirect errors {}", known(interface.redirect_errors));
+            wrap_pieces(out, "  ", counts.into_iter().chain([errors]), WIDTH)?;
         }
         writeln!(
             out,
@@ -132,9 +132,11 @@ fn print_workers(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<(
     for worker in workers {
         let cycles = u128::from(worker.cycles.busy) + u128::from(worker.cycles.idle);
         let bursts = worker.batch_sizes.iter().fold(0, |sum: u64, size| sum.wrapping_add(size.count));
-        let mean_burst = match bursts {
-            0 => "-".to_owned(),
-            bursts => format!("{:.1}", worker.received.packets as f64 / bursts as f64),
+        let mean_burst = match worker.received.packets.checked_div(bursts) {
+            None => "-".to_owned(),
+            Some(0..1000) => format!("{:.1}", worker.received.packets as f64 / bursts as f64),
+            Some(mean @ 1000..100_000) => mean.to_string(),
+            Some(_) => ">99999".to_owned(),
         };
         writeln!(
             out,

@@ -10,7 +10,7 @@ pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + 2);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -62,10 +62,21 @@ pub(super) fn percent(part: u128, whole: u128) -> String {
 
 /// Writes `text` in lines of at most `width` columns. The first begins with `start`, the others below its end.
 pub(super) fn wrap(out: &mut impl Write, start: &str, text: &str, width: usize) -> io::Result<()> {
+    wrap_pieces(out, start, text.split_whitespace(), width)
+}
+
+/// As [`wrap`], but breaks lines only between `pieces`.
+pub(super) fn wrap_pieces(
+    out: &mut impl Write,
+    start: &str,
+    pieces: impl IntoIterator<Item = impl AsRef<str>>,
+    width: usize,
+) -> io::Result<()> {
     let mut line = start.to_owned();
     let mut fresh = true;
-    for word in text.split_whitespace() {
-        if !fresh && line.chars().count() + 1 + word.chars().count() > width {
+    for piece in pieces {
+        let piece = piece.as_ref();
+        if !fresh && line.chars().count() + 1 + piece.chars().count() > width {
             writeln!(out, "{line}")?;
             line = " ".repeat(start.chars().count());
             fresh = true;
@@ -73,7 +84,7 @@ pub(super) fn wrap(out: &mut impl Write, start: &str, text: &str, width: usize) 
         if !fresh {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(piece);
         fresh = false;
     }
     writeln!(out, "{line}")

@@ -92,10 +92,10 @@ impl Server {
 
     fn finish(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::warn!("the control thread has panicked");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::warn!("the control thread has panicked");
         }
     }
 }

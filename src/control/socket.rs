@@ -107,10 +107,8 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours {
-            if let Err(error) = fs::remove_file(&self.path) {
-                tracing::warn!("cannot remove the control socket {}: {error}", self.path.display());
-            }
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!("cannot remove the control socket {}: {error}", self.path.display());
         }
     }
 }

@@ -142,8 +142,9 @@ impl Collector {
         for (worker, source) in workers.iter_mut().zip(&self.sources.workers) {
             let mine = || queues.iter().filter(|(_, queue)| queue.worker == source.worker).map(|(_, queue)| queue);
             worker.received = mine().fold(Traffic::default(), |sum, queue| sum.plus(queue.rx));
-            worker.frames.fill = mine().map(|queue| queue.fill_submitted.saturating_sub(queue.rx.packets)).sum();
-            worker.frames.tx = mine().map(|queue| queue.tx.packets.saturating_sub(queue.tx_completed)).sum();
+            let outstanding = |of: fn(&QueueReport) -> u64| mine().map(of).fold(0, u64::wrapping_add);
+            worker.frames.fill = outstanding(|queue| queue.fill_submitted.saturating_sub(queue.rx.packets));
+            worker.frames.tx = outstanding(|queue| queue.tx.packets.saturating_sub(queue.tx_completed));
         }
         let interfaces = self.interfaces(queues, &mut errors);
         let totals = totals(&workers, &latency)?;

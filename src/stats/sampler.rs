@@ -1,8 +1,8 @@
 //! The statistics thread: writes the document to a file, at an interval and once more at the end.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::report::Report;
 
 /// Shortest time between two documents.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Permissions of the file, before the umask.
+const MODE: u32 = 0o644;
 
 /// Writes statistics to a file until it is stopped or dropped. Whatever goes wrong with the file, it is logged when it
 /// begins and when it ends, and nothing else is disturbed.
@@ -50,10 +53,10 @@ impl Sampler {
 
     fn finish(&mut self) {
         drop(self.running.take());
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                warn!("the statistics thread has panicked");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the statistics thread has panicked");
         }
     }
 }
@@ -104,26 +107,15 @@ pub fn write(path: &Path, report: &Report) -> Result<(), WriteError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".pointsman-stats-")
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(directory)
-        .map_err(|error| failed(without_path(&error)))?;
+    // Opened here, because tempfile would put its random name into the error, which would then look new each time.
+    let create = |temporary: &Path| OpenOptions::new().write(true).create_new(true).mode(MODE).open(temporary);
+    let mut file = tempfile::Builder::new().prefix(".pointsman-stats-").make_in(directory, create).map_err(failed)?;
     let mut writer = BufWriter::new(file.as_file_mut());
     serde_json::to_writer(&mut writer, report).map_err(|error| failed(error.into()))?;
     writer.write_all(b"\n").and_then(|()| writer.flush()).map_err(failed)?;
     drop(writer);
     file.persist(&target).map_err(|error| failed(error.error))?;
     Ok(())
-}
-
-/// The system's error inside one that names the temporary file, whose name is another each time.
-fn without_path(error: &io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|wrapped| wrapped.source()?.downcast_ref::<io::Error>());
-    match inner.unwrap_or(error).raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => error.kind().into(),
-    }
 }
 
 fn sample(path: &Path, interval: Duration, stopped: &Receiver<()>, collect: &dyn Fn() -> Result<Report, CollectError>) {

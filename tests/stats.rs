@@ -1,0 +1,511 @@
+//! The statistics document: its schema, its sums, its text and its file.
+
+mod sources;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use pointsman::cli;
+use pointsman::stats::collect::{CollectError, Collector};
+use pointsman::stats::report::{Report, XdpCounts};
+use pointsman::stats::sampler::{Sampler, WriteError, write};
+use pointsman::stats::schema;
+use pointsman::table::ForwardingTable;
+use pointsman::verdict::DropReason;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sources::{Kernel, director, fill, kernel, plan, silent};
+
+const SCHEMA_FILE: &str = "docs/stats.schema.json";
+
+/// A report of random counters; those of `bits` 64 are small and huge, down to overflow.
+fn report(seed: u64, bits: u32) -> Report {
+    let mut state = seed;
+    // SplitMix64.
+    let mut random = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    let mut value = || match random() % 8 {
+        0 => 0,
+        1 => u64::MAX.checked_shr(64 - bits).unwrap_or(0),
+        eighths => random().checked_shr(64 - bits).unwrap_or(0) >> (u64::from(bits / 8) * (eighths - 2)),
+    };
+    let director = director(kernel(&mut value));
+    fill(&director, &mut value);
+    Collector::new(director.sources).collect().unwrap()
+}
+
+fn quiet_report() -> Report {
+    Collector::new(director(Kernel::default()).sources).collect().unwrap()
+}
+
+fn validator() -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(&fs::read_to_string(SCHEMA_FILE).unwrap()).unwrap();
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+#[test]
+fn the_committed_schema_is_the_generated_one() {
+    let generated = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::write(SCHEMA_FILE, &generated).unwrap();
+    }
+    let committed = fs::read_to_string(SCHEMA_FILE).unwrap();
+    assert!(
+        committed == generated,
+        "{SCHEMA_FILE} is out of date: run UPDATE_SCHEMA=1 cargo test --test stats, and update docs/stats.md"
+    );
+}
+
+#[test]
+fn every_document_fits_the_schema_and_can_be_read_again() {
+    let validator = validator();
+    proptest!(ProptestConfig::with_cases(64), |(seed: u64, bits in 1u32..=64)| {
+        let report = report(seed, bits);
+        let document = serde_json::to_value(&report).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        prop_assert!(errors.is_empty(), "{errors:?}");
+        let again: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        // All but the means, which are floating point, are the same to the bit.
+        let without_means = |mut report: Report| {
+            report.totals.latency.mean = None;
+            report.workers.iter_mut().for_each(|worker| worker.latency.mean = None);
+            report
+        };
+        prop_assert_eq!(without_means(again), without_means(report));
+    });
+}
+
+#[test]
+fn a_document_of_a_director_whose_kernel_is_silent_fits_the_schema_and_says_so() {
+    let report = Collector::new(silent().sources).collect().unwrap();
+    let document = serde_json::to_value(&report).unwrap();
+    validator().validate(&document).unwrap();
+    assert_eq!(report.errors.len(), 6);
+    assert!(
+        report
+            .errors
+            .contains(&"cannot read the kernel's ring statistics of d1 queue 0: the socket is closed".to_owned())
+    );
+    assert!(report.errors.contains(&"cannot read the XDP program's counters of d0: the map is gone".to_owned()));
+    assert_eq!(report.identity.redirects.holds, None);
+    assert_eq!(document["interfaces"][0]["xdp"], Value::Null);
+    assert_eq!(document["interfaces"][0]["queues"][0]["ring_statistics"], Value::Null);
+}
+
+#[test]
+fn the_schema_refuses_what_is_no_document() {
+    let validator = validator();
+    let document = serde_json::to_value(report(7, 20)).unwrap();
+    validator.validate(&document).unwrap();
+    type Break = fn(&mut Value);
+    let broken: [(&str, Break); 6] = [
+        ("another version", |d| d["schema_version"] = json!(2)),
+        ("a cause is missing", |d| drop(d["workers"][0]["drops"].as_object_mut().unwrap().remove("no_egress"))),
+        ("a negative count", |d| d["workers"][0]["received"]["packets"] = json!(-1)),
+        ("a count as text", |d| d["totals"]["tx"]["bytes"] = json!("7")),
+        ("an unknown mode", |d| d["interfaces"][0]["mode"] = json!("offload")),
+        ("an unknown protocol", |d| d["virtual_services"][0]["protocol"] = json!("sctp")),
+    ];
+    for (what, break_it) in broken {
+        let mut document = document.clone();
+        break_it(&mut document);
+        assert!(!validator.is_valid(&document), "{what}");
+    }
+}
+
+#[test]
+fn fields_of_a_later_program_are_ignored() {
+    let report = report(3, 20);
+    let mut document = serde_json::to_value(&report).unwrap();
+    document["colour"] = json!("blue");
+    document["workers"][0]["frames"]["borrowed"] = json!(1);
+    document["workers"][0]["drops"]["sun_spots"] = json!(4);
+    validator().validate(&document).unwrap();
+    let read: Report = serde_json::from_value(document).unwrap();
+    assert_eq!(read.workers[0].drops.total(), report.workers[0].drops.total() + 4);
+}
+
+#[test]
+fn every_field_and_every_drop_cause_is_documented() {
+    let text = fs::read_to_string("docs/stats.md").unwrap();
+    let mut names: BTreeSet<String> = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).collect();
+    property_names(schema().as_value(), &mut names);
+    assert!(names.len() > 80, "{}", names.len());
+    let missing: Vec<_> = names.iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/stats.md: {missing:?}");
+}
+
+fn property_names(schema: &Value, names: &mut BTreeSet<String>) {
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        names.extend(properties.keys().cloned());
+    }
+    match schema {
+        Value::Object(members) => members.values().for_each(|member| property_names(member, names)),
+        Value::Array(items) => items.iter().for_each(|item| property_names(item, names)),
+        _ => {}
+    }
+}
+
+/// What happened to the frames of one queue, from which all counters follow.
+#[derive(Clone, Copy, Debug)]
+struct QueueHistory {
+    received: u64,
+    lost: [u64; 2],
+    redirect_errors: u64,
+    tx: u64,
+    completed: u64,
+    filled: u64,
+    dropped: u64,
+}
+
+fn queue_history() -> impl Strategy<Value = QueueHistory> {
+    let small = || 0u64..1000;
+    (small(), [small(), small()], small(), small(), small(), small()).prop_map(
+        |(filled, lost, redirect_errors, dropped, came_back, sent)| {
+            let received = came_back.min(filled);
+            let dropped = dropped.min(received);
+            let tx = received - dropped;
+            QueueHistory { received, lost, redirect_errors, tx, completed: sent.min(tx), filled, dropped }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_identities_hold_for_what_can_happen_and_for_nothing_else(
+        histories in [[queue_history(), queue_history()], [queue_history(), queue_history()]],
+        cause in 0..DropReason::COUNT,
+        mistake in 0usize..9,
+        amount in 1u64..1000,
+    ) {
+        let mut kernel = Kernel { redirect_errors: Some(0), ..Kernel::default() };
+        for (worker, queues) in histories.iter().enumerate() {
+            for (interface, history) in queues.iter().enumerate() {
+                let rings = &mut kernel.rings[worker][interface];
+                [rings.rx_dropped, rings.rx_ring_full] = history.lost;
+                // In copy mode a frame lost for want of a fill frame is counted here, too.
+                rings.rx_fill_ring_empty_descs = history.lost[0];
+                let XdpCounts { redirected, .. } = &mut kernel.xdp[interface];
+                *redirected += history.received + history.lost.iter().sum::<u64>();
+            }
+        }
+        // Each interface reports the same number of errors.
+        let redirect_errors = histories[0][0].redirect_errors;
+        kernel.redirect_errors = Some(redirect_errors);
+        kernel.xdp.iter_mut().for_each(|xdp| xdp.redirected += redirect_errors);
+        match mistake {
+            0 => kernel.xdp[1].redirected += amount,
+            1 => kernel.rings[0][1].rx_dropped += amount,
+            2 => kernel.rings[1][0].rx_ring_full += amount,
+            3 => kernel.redirect_errors = Some(redirect_errors + amount),
+            _ => {}
+        }
+        let director = director(kernel);
+        for (worker, queues) in histories.iter().enumerate() {
+            let counters = &director.workers[worker];
+            let mut total = 100;
+            counters.frames_free.set(total);
+            for (interface, history) in queues.iter().enumerate() {
+                let queue = &director.queues[worker][interface];
+                queue.rx_packets.set(history.received);
+                queue.fill_submitted.set(history.filled);
+                queue.tx_packets.set(history.tx);
+                queue.tx_completed.set(history.completed);
+                counters.outcomes.tx_packets.add(history.tx);
+                counters.outcomes.drops[cause].add(history.dropped);
+                total += history.filled - history.received + history.tx - history.completed;
+            }
+            counters.frames_total.set(total + 3);
+            counters.frames_quarantined.set(3);
+        }
+        match mistake {
+            4 => director.workers[1].outcomes.tx_packets.add(amount),
+            5 => director.workers[0].outcomes.drops[cause].add(amount),
+            6 => director.workers[0].frames_free.add(amount),
+            7 => director.queues[1][1].fill_submitted.add(amount),
+            _ => {}
+        }
+        let identity = Collector::new(director.sources).collect().unwrap().identity;
+        let (redirects, verdicts, frames) = (identity.redirects, identity.verdicts, identity.frames);
+        prop_assert_eq!(redirects.holds, Some(mistake > 3));
+        prop_assert_eq!(verdicts.holds, !(4..=5).contains(&mistake));
+        prop_assert_eq!(frames.holds, !(6..=7).contains(&mistake));
+        let amount = i64::try_from(amount).unwrap();
+        match mistake {
+            0 => prop_assert_eq!(redirects.difference, Some(amount)),
+            // Both interfaces claim them.
+            3 => prop_assert_eq!(redirects.difference, Some(-2 * amount)),
+            1..=2 => prop_assert_eq!(redirects.difference, Some(-amount)),
+            4..=5 => prop_assert_eq!(verdicts.difference, -amount),
+            6..=7 => prop_assert_eq!(frames.difference, -amount),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn totals_are_the_sums_of_workers(seed: u64) {
+        let report = report(seed, 40);
+        for (cause, total) in &report.totals.drops.0 {
+            prop_assert_eq!(*total, report.workers.iter().map(|worker| worker.drops.0[cause]).sum::<u64>());
+        }
+        let queues = || report.interfaces.iter().flat_map(|interface| &interface.queues);
+        prop_assert_eq!(report.totals.received.bytes, queues().map(|queue| queue.rx.bytes).sum::<u64>());
+        prop_assert_eq!(report.totals.tx.packets, report.workers.iter().map(|worker| worker.tx.packets).sum::<u64>());
+        let count: u64 = report.workers.iter().map(|worker| worker.latency.count).sum();
+        prop_assert_eq!(report.totals.latency.count, count);
+        for worker in &report.workers {
+            let mine = queues().filter(|queue| queue.worker == worker.worker);
+            prop_assert_eq!(worker.received.packets, mine.map(|queue| queue.rx.packets).sum::<u64>());
+            prop_assert_eq!(worker.batch_sizes.first().map(|size| (size.from, size.to)), Some((1, Some(1))));
+            prop_assert_eq!(worker.batch_sizes.last().map(|size| (size.from, size.to)), Some((512, None)));
+            for pair in worker.batch_sizes.windows(2) {
+                prop_assert_eq!(pair[0].to, Some(pair[1].from - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_fits_eighty_columns(seed: u64, bits in 1u32..=64) {
+        let mut text = Vec::new();
+        cli::stats::print(&report(seed, bits), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for line in text.lines() {
+            prop_assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+        }
+    }
+}
+
+#[test]
+fn services_follow_the_published_table_and_keep_their_counters() {
+    let director = director(Kernel::default());
+    let tables = Arc::clone(&director.sources.tables);
+    let collector = Collector::new(director.sources);
+    {
+        let reader = tables.reader();
+        let table = reader.pin();
+        let real_server = &table.real_servers()[1];
+        real_server.outcomes.of(0).unwrap().count_tx(60);
+        real_server.outcomes.of(1).unwrap().count_tx(40);
+        real_server.outcomes.of(1).unwrap().count_drop(DropReason::TxRingFull, 1514);
+    }
+    let before = collector.collect().unwrap();
+    let web = &before.virtual_services[0];
+    assert_eq!(web.service, "tcp 192.168.88.15:80");
+    assert_eq!((web.scheduler.as_str(), web.hash_by.as_str(), web.table_size), ("mh", "flow", 251));
+    let shares: Vec<u32> = web.real_servers.iter().map(|real_server| real_server.share_slots).collect();
+    assert_eq!(shares.iter().sum::<u32>(), 251);
+    assert!(shares[1].abs_diff(shares[0] * 2) <= 2, "{shares:?}");
+    let second = &web.real_servers[1];
+    assert_eq!((second.tx.packets, second.tx.bytes, second.drop_bytes), (2, 100, 1514));
+    assert_eq!(second.drops.0["tx_ring_full"], 1);
+    assert_eq!(second.next_hop.unwrap().to_string(), "02:00:00:00:01:02");
+    assert_eq!(second.egress.as_deref(), Some("d0"));
+    let draining = &before.virtual_services[1].real_servers;
+    assert_eq!((draining[0].weight, draining[0].alive, draining[0].share_slots), (0, true, 0));
+    assert_eq!((draining[1].alive, draining[1].next_hop, &draining[1].egress), (false, None, &None));
+
+    let mut next = plan();
+    next.services.remove(1);
+    next.services[0].real_servers.remove(0);
+    let table = {
+        let reader = tables.reader();
+        let pinned = reader.pin();
+        ForwardingTable::build(&next, Some(&*pinned))
+    };
+    tables.publish(table);
+    let after = collector.collect().unwrap();
+    assert_eq!(after.generation, before.generation + 1);
+    assert_eq!(after.virtual_services.len(), 1);
+    let left = &after.virtual_services[0].real_servers;
+    assert_eq!((left.len(), left[0].share_slots, left[0].tx.packets), (1, 251, 2));
+    assert!(after.taken_at.monotonic_ns >= before.taken_at.monotonic_ns);
+    assert!(after.uptime_ns >= before.uptime_ns);
+}
+
+#[test]
+fn the_text_tells_what_the_document_does() {
+    let mut rings = Kernel::default();
+    rings.xdp[0].redirected = 12_345_678;
+    let director = director(rings);
+    director.workers[0].busy_cycles.set(1);
+    director.workers[0].idle_cycles.set(3);
+    director.workers[0].outcomes.count_drop(DropReason::MtuExceeded, 1600);
+    director.workers[0].latency.record(1234, 10);
+    let mut text = Vec::new();
+    cli::stats::print(&Collector::new(director.sources).collect().unwrap(), &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "Interface d0, native XDP",
+        "  redirected 12.35 M, passed 0, not our MAC 0, malformed 0, no socket 0,",
+        "      0      0 copy              0         0         0         0         0",
+        "      0      0 zero-copy         0         0         0         0         0",
+        "       0    -  25.0 %         0         0         1         0      -         0",
+        "    192.168.88.200        2  66.5 %         0         0  02:00:00:00:01:02 d0",
+        "  mtu_exceeded             1",
+        "  all     1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us",
+        "  received = sent + dropped                off by -1",
+        "  frames = free + lent to the kernel       exact",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line:?} is not in\n{text}");
+    }
+    assert!(!text.contains("no_service"), "causes without a drop are left out:\n{text}");
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn read(path: &Path) -> Report {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Makes documents that are told apart by their generation, which counts up.
+fn numbered() -> (Arc<AtomicUsize>, impl Fn() -> Result<Report, CollectError> + Send + 'static) {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&made);
+    let template = quiet_report();
+    let make = move || {
+        let generation = counter.fetch_add(1, Ordering::SeqCst) + 1;
+        Ok(Report { generation: generation as u64, ..template.clone() })
+    };
+    (made, make)
+}
+
+#[test]
+fn the_file_is_whole_at_every_moment_and_the_last_document_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stats.json");
+    let (made, make) = numbered();
+    let sampler = Sampler::start(path.clone(), Duration::from_millis(10), make).unwrap();
+    wait_until("a first document", || path.exists());
+    let mut last = 0;
+    while made.load(Ordering::SeqCst) < 20 {
+        let generation = read(&path).generation;
+        assert!(generation >= last);
+        last = generation;
+    }
+    sampler.stop();
+    assert_eq!(read(&path).generation, made.load(Ordering::SeqCst) as u64);
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "no temporary file is left: {left:?}");
+}
+
+#[test]
+fn stopping_does_not_wait_for_the_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stats.json");
+    let (made, make) = numbered();
+    let sampler = Sampler::start(path.clone(), Duration::from_secs(3600), make).unwrap();
+    wait_until("a first document", || path.exists());
+    let begin = Instant::now();
+    drop(sampler);
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!((read(&path).generation, made.load(Ordering::SeqCst)), (2, 2));
+}
+
+#[test]
+fn a_directory_that_comes_late_is_used_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("later").join("stats.json");
+    let (made, make) = numbered();
+    let sampler = Sampler::start(path.clone(), Duration::from_millis(10), make).unwrap();
+    wait_until("some attempts", || made.load(Ordering::SeqCst) > 3);
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    wait_until("the file", || path.exists());
+    sampler.stop();
+    assert_eq!(read(&path).generation, made.load(Ordering::SeqCst) as u64);
+}
+
+#[test]
+fn the_same_trouble_has_the_same_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("missing").join("stats.json");
+    let message = || write(&path, &quiet_report()).unwrap_err().to_string();
+    assert_eq!(message(), message());
+    assert_eq!(
+        message(),
+        format!("cannot write the statistics to {}: No such file or directory (os error 2)", path.display())
+    );
+}
+
+#[test]
+fn only_regular_files_are_replaced_and_links_are_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = directory.path().join("real.json");
+    let link = directory.path().join("link.json");
+    fs::write(&real, "old").unwrap();
+    symlink(&real, &link).unwrap();
+    write(&link, &quiet_report()).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    read(&real);
+
+    let device = directory.path().join("null");
+    symlink("/dev/null", &device).unwrap();
+    assert!(matches!(write(&device, &quiet_report()), Err(WriteError::NotAFile(_))));
+    assert!(matches!(write(directory.path(), &quiet_report()), Err(WriteError::NotAFile(_))));
+    assert!(fs::symlink_metadata(&device).unwrap().is_symlink());
+}
+
+/// Runs the next test in a mount namespace of its own, on a file system of 8 KiB that goes with it.
+#[test]
+fn a_full_disk_keeps_the_old_document() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=8k none "$1" && exec "$2" --exact --ignored full_disk"#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(directory.path())
+        .arg(std::env::current_exe().unwrap())
+        .env("POINTSMAN_TEST_DISK", directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let refused = said.contains("unshare:") || said.contains("mount:");
+    if refused && std::env::var_os("CI").is_none_or(|value| value != "true") {
+        eprintln!("skipped, needs the capability to mount: {said}");
+        return;
+    }
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "run by a_full_disk_keeps_the_old_document, on its small file system"]
+fn full_disk() {
+    let Some(disk) = std::env::var_os("POINTSMAN_TEST_DISK") else { return };
+    let directory = Path::new(&disk);
+    let path = directory.join("stats.json");
+    let mut small = quiet_report();
+    small.virtual_services.clear();
+    small.workers.clear();
+    small.interfaces.clear();
+    write(&path, &small).unwrap();
+    let large = Report { errors: vec!["x".repeat(20_000)], ..small.clone() };
+    let message = write(&path, &large).unwrap_err().to_string();
+    assert!(message.contains("No space left on device"), "{message}");
+    assert_eq!(read(&path), small);
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 1, "no part of the new document is left");
+
+    let (made, make) = numbered();
+    let padded = move || make().map(|report| Report { errors: large.errors.clone(), ..report });
+    let sampler = Sampler::start(path.clone(), Duration::from_millis(10), padded).unwrap();
+    wait_until("some attempts", || made.load(Ordering::SeqCst) > 3);
+    sampler.stop();
+    assert_eq!(read(&path), small);
+}
