@@ -1,7 +1,16 @@
 //! What one packet costs in user space, and what a change of the table costs beside it.
 //!
 //! `cargo bench`; figures in perf/ carry the machine and the command that they were made with.
-#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -102,7 +111,8 @@ fn bench_worker(criterion: &mut Criterion) {
             egress_queues: vec![vec![Some(0)]],
         };
         let port = MemoryPort::new(1, 256, 128, 128);
-        let mut worker = Worker::new(settings, port, published.reader(), std::sync::Arc::new(WorkerCounters::default()));
+        let mut worker =
+            Worker::new(settings, port, published.reader(), std::sync::Arc::new(WorkerCounters::default()));
         let frames = frames(1024.max(services), services);
         let mut next = frames.chunks(BURST as usize).cycle();
         group.bench_function(BenchmarkId::new("services", services), |b| {

@@ -2,7 +2,10 @@
 
 pub mod classify;
 pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod control;
+pub mod director;
 pub mod forward;
 pub mod network;
 pub mod port;

@@ -1,13 +1,22 @@
 //! The compiled XDP program against its twin in user space: they must agree on every frame.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
+mod loaded;
 mod packets;
-
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use packets::{Expected, Frames, rows};
 use pointsman::classify::{Classification, Classifier, PassReason};
 use pointsman::table::ServiceIndex;
-use pointsman::xdp::{NoSocketAction, Settings, XdpAction, XdpCounters, XdpError, XdpProgram};
+use pointsman::xdp::{XdpAction, XdpCounters};
 
 const FRAMES: usize = 100_000;
 
@@ -31,7 +40,8 @@ fn the_twin_decides_every_row_as_the_table_says() {
 
 #[test]
 fn program_and_twin_agree_on_a_hundred_thousand_random_and_mutated_frames() {
-    let Some((program, _socket)) = load() else { return };
+    let Some(loaded) = loaded::load_with_socket() else { return };
+    let program = &loaded.program;
     let services = ServiceIndex::new(&packets::services());
     let mut classifier = Classifier::new(packets::local_macs());
     let mut before = program.counters().read().unwrap();
@@ -80,30 +90,5 @@ fn counted(before: XdpCounters, after: XdpCounters) -> &'static str {
     match (ones.next(), ones.next(), grown.iter().map(|(_, by)| by).sum::<u64>()) {
         (Some((name, _)), None, 1) => name,
         _ => panic!("not one counter grew by one: {grown:?}"),
-    }
-}
-
-/// The program with a socket in its map; `None` where it cannot be loaded and that is no failure.
-fn load() -> Option<(XdpProgram, OwnedFd)> {
-    let settings = Settings { local_macs: packets::local_macs(), no_socket: NoSocketAction::Drop };
-    match XdpProgram::load(&settings) {
-        Ok(mut program) => {
-            program.add_services(packets::services()).unwrap();
-            // SAFETY: the call takes integers; what it returns is checked, and nobody else owns it.
-            let socket = unsafe {
-                let fd = libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
-                assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-                OwnedFd::from_raw_fd(fd)
-            };
-            program.insert_socket(0, socket.as_raw_fd()).unwrap();
-            Some((program, socket))
-        }
-        Err(error @ (XdpError::MissingCapability { .. } | XdpError::NotPermitted { .. }))
-            if std::env::var_os("CI").is_none() =>
-        {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}: {error:?}"),
     }
 }

@@ -1,4 +1,14 @@
 //! The forwarding decision: a table of frames with their verdicts, and what holds for any frame.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod packets;
 
@@ -7,9 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use packets::*;
 use pointsman::forward::forward;
 use pointsman::service::{Protocol, ServiceKey};
-use pointsman::table::{
-    Egress, FlowHasher, ForwardingTable, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan,
-};
+use pointsman::table::{Egress, FlowHasher, ForwardingTable, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan};
 use pointsman::verdict::{DropReason, Verdict};
 use pointsman::wire::MacAddress;
 use proptest::prelude::*;
@@ -67,11 +75,7 @@ fn verdicts() -> Vec<(&'static str, Vec<u8>, Outcome)> {
         ("TCP over IPv4", v4.frame(&tcp(4711, 80)), Tx("tcp 192.168.88.15:80")),
         ("TCP in one VLAN", tagged(VLAN, &v4.frame(&tcp(4711, 80))), Tx("tcp 192.168.88.15:80")),
         ("TCP in QinQ", tagged(QINQ, &tagged(VLAN, &v4.frame(&tcp(4711, 80)))), Tx("tcp 192.168.88.15:80")),
-        (
-            "IPv4 options",
-            Ipv4 { options: vec![1; 40], ..v4.clone() }.frame(&tcp(4711, 80)),
-            Tx("tcp 192.168.88.15:80"),
-        ),
+        ("IPv4 options", Ipv4 { options: vec![1; 40], ..v4.clone() }.frame(&tcp(4711, 80)), Tx("tcp 192.168.88.15:80")),
         ("padding", [v4.frame(&tcp(4711, 80)), vec![0; 6]].concat(), Tx("tcp 192.168.88.15:80")),
         ("UDP", Ipv4 { protocol: UDP, ..v4.clone() }.frame(&udp(4711, 53)), Tx("udp 192.168.88.15:53")),
         ("any port", Ipv4 { destination: VIP_TCP_ANY, ..v4.clone() }.frame(&tcp(1, 2)), Tx("tcp 192.168.88.17:0")),
@@ -105,11 +109,7 @@ fn verdicts() -> Vec<(&'static str, Vec<u8>, Outcome)> {
             Ipv4 { more_fragments: true, ..v4.clone() }.frame(&[0; 3]),
             Drop(DropReason::TruncatedL4),
         ),
-        (
-            "a later fragment",
-            Ipv4 { fragment_offset: 1, ..v4.clone() }.frame(&[0; 3]),
-            Tx("tcp 192.168.88.15:80"),
-        ),
+        ("a later fragment", Ipv4 { fragment_offset: 1, ..v4.clone() }.frame(&[0; 3]), Tx("tcp 192.168.88.15:80")),
         ("TCP without ports", v4.frame(&[0; 3]), Drop(DropReason::TruncatedL4)),
         ("TCP of 19 bytes", v4.frame(&tcp(4711, 80)[..19]), Drop(DropReason::MalformedL4)),
         ("a TCP header longer than the segment", v4.frame(&bad_offset), Drop(DropReason::MalformedL4)),

@@ -1,4 +1,14 @@
 //! A worker against a model of the kernel: no frame is lost, counted twice or changed beyond its MAC addresses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod packets;
 

@@ -1,4 +1,130 @@
-//! One file per subcommand: it prints and decides nothing.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room is where the program talks to its user")]
+//! The command line: one file for each subcommand. They print and exit; decisions are made elsewhere.
 
+mod check;
+mod explain;
+mod replay;
+mod run;
 pub mod stats;
 mod text;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError};
+
+/// Exit code of a command that could not do what it was asked to.
+const FAILURE: u8 = 1;
+/// Exit code for a bad configuration or a bad command line.
+const BAD_INPUT: u8 = 2;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it could not be done (an interface, a privilege, a file, no director running)
+  2  the command line or the configuration is wrong; nothing was done
+
+The configuration is described in docs/config.md, statistics in docs/stats.md.";
+
+/// An LVS-DR director on AF_XDP: polls the rings of network interfaces from pinned cores, chooses a real server by
+/// consistent hashing and forwards by rewriting MAC addresses. Replies go from the real server straight to the client.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the director until SIGINT or SIGTERM; SIGHUP reads the configuration again
+    Run(run::RunArgs),
+    /// Validate a configuration; show what would run and the share of each real server
+    Check(check::CheckArgs),
+    /// Show the statistics of the running director
+    Stats(stats::StatsArgs),
+    /// Say which real server a flow goes to, and why
+    Explain(explain::ExplainArgs),
+    /// Forward the frames of a capture file, without any network interface
+    Replay(replay::ReplayArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Stats(args) => stats::run(args).map_err(Failure::new),
+        Command::Explain(args) => explain::run(args),
+        Command::Replay(args) => replay::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("pointsman: {}", failure.message);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a command ends with an error: what its user reads, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// It could not be done. All causes are told.
+    fn new(error: impl std::error::Error) -> Self {
+        Self { message: with_causes(&error), code: FAILURE }
+    }
+
+    /// What was given is wrong.
+    fn bad_input(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: BAD_INPUT }
+    }
+
+    /// The standard output is gone. A closed pipe is the reader's way to say that it has enough.
+    fn output(error: &std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self { message: String::new(), code: 0 }
+        } else {
+            Self { message: format!("cannot write the output: {error}"), code: FAILURE }
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::bad_input(error.to_string())
+    }
+}
+
+/// The message of an error and of what caused it, unless that is in the message already.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Reads a configuration for a command that runs nothing; warnings go to standard error.
+fn load(path: &std::path::Path) -> Result<Config, Failure> {
+    let loaded = config::load(path)?;
+    for warning in &loaded.warnings {
+        eprintln!("pointsman: warning: {warning}");
+    }
+    Ok(loaded.config)
+}
