@@ -187,7 +187,7 @@ pub struct WorkerReport {
     pub drop_bytes: u64,
     /// Bursts by their number of frames.
     pub batch_sizes: Vec<BatchSize>,
-    /// Frames without a valid stamp, whose latency is unknown.
+    /// Frames sent that had no valid stamp, whose latency is unknown: `latency.count` + `unstamped` = `tx.packets`.
     pub unstamped: u64,
     /// Number of the forwarding table that its newest burst went by.
     pub table_generation: u64,
@@ -349,7 +349,7 @@ pub struct Totals {
     pub drops: Drops,
     /// Bytes of the frames dropped.
     pub drop_bytes: u64,
-    /// Frames without a valid stamp.
+    /// Frames sent that had no valid stamp.
     pub unstamped: u64,
     /// Time from the XDP hook to the TX ring.
     pub latency: Latency,
