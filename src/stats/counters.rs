@@ -96,7 +96,7 @@ pub const BATCH_BUCKETS: usize = 10;
 pub struct WorkerCounters {
     /// Verdicts of all frames that the worker received.
     pub outcomes: Outcomes,
-    /// Frames without a valid stamp of the XDP program: their latency is unknown and not recorded.
+    /// Frames sent without a valid stamp of the XDP program: their latency is unknown and not recorded.
     pub unstamped: Counter,
     /// Bursts by their number of frames: bucket `i` holds sizes from `2^i` to `2^(i+1) - 1`.
     pub batches: [Counter; BATCH_BUCKETS],
