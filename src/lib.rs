@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod director;
+pub mod flow;
 pub mod forward;
 pub mod network;
 pub mod port;

@@ -1,0 +1,76 @@
+#![allow(unsafe_code, reason = "a mapping of zero bytes is seen as slots, and cache lines are fetched ahead")]
+//! The memory of a flow table: mapped once, in huge pages where there are any.
+
+use std::io;
+
+use memmap2::{Advice, MmapMut, MmapOptions};
+
+use super::entry::Slot;
+
+/// What pages a table lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryKind {
+    /// Reserved huge pages (`vm.nr_hugepages`).
+    Huge,
+    /// Pages of the usual size, which the kernel may join (transparent huge pages).
+    Usual,
+}
+
+/// Slots in a mapping of their own, all empty at first.
+#[derive(Debug)]
+pub(super) struct Slots {
+    memory: MmapMut,
+    kind: MemoryKind,
+}
+
+impl Slots {
+    /// Maps and touches memory for `count` slots.
+    pub(super) fn new(count: usize) -> io::Result<Self> {
+        let bytes = count
+            .checked_mul(size_of::<Slot>())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more flows than there are addresses"))?;
+        // Reserved huge pages only for what fills them.
+        if bytes >= 2 << 20
+            && let Ok(memory) = MmapOptions::new().len(bytes).huge(Some(21)).populate().map_anon()
+        {
+            return Ok(Self { memory, kind: MemoryKind::Huge });
+        }
+        let memory = MmapOptions::new().len(bytes).map_anon()?;
+        // A kernel without transparent huge pages refuses, which costs speed alone.
+        if let Err(error) = memory.advise(Advice::HugePage) {
+            tracing::debug!(%error, "no transparent huge pages for flows");
+        }
+        memory.advise(Advice::PopulateWrite).or_else(|error| {
+            // Before Linux 5.14: touched as flows come.
+            if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) }
+        })?;
+        Ok(Self { memory, kind: MemoryKind::Usual })
+    }
+
+    pub(super) fn kind(&self) -> MemoryKind {
+        self.kind
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[Slot] {
+        let count = self.memory.len() / size_of::<Slot>();
+        // SAFETY: the mapping is private to this process, begins at a page, which is more than a slot's alignment, and is
+        // `count` slots long. Zero bytes, and whatever is stored through the slots' atomics, are valid slots, and the
+        // mapping is accessed in no other way as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<Slot>(), count) }
+    }
+}
+
+/// Has the processor fetch a slot's cache line.
+#[inline]
+pub(super) fn prefetch(slot: &Slot) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint; it touches nothing, and the address is one of a live slot besides.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(slot).cast::<i8>()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slot;
+}

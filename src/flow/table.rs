@@ -1,0 +1,403 @@
+//! The table: sets of eight slots, four cache lines, found by the flow's hash.
+//!
+//! A flow is stored in the first free slot of its set, in an order that starts at a line of its own, so that a hit
+//! touches one line in the common case. What is in the way is judged by its worth: a vacant or expired slot is free, then
+//! the unconfirmed flow that would expire first gives way, and then the closing one. An established flow never does.
+//! Unconfirmed flows have at most half of a set, so a flood of packets that anybody can forge has at most half of the
+//! table and evicts none but its own. What finds no slot is forwarded by its hash, as if there were no table.
+
+use std::io;
+use std::sync::Arc;
+
+use super::entry::{FlowKey, FlowRecord, FlowState, Slot};
+use super::memory::{Slots, prefetch};
+
+pub use super::memory::MemoryKind;
+
+const WAYS: usize = 8;
+const WAYS_PER_LINE: usize = 2;
+const LINES: usize = WAYS / WAYS_PER_LINE;
+/// Most unconfirmed flows of a set.
+const MOST_UNCONFIRMED: usize = WAYS / 2;
+
+/// What became of a flow that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is stored.
+    Stored,
+    /// It is stored, and a flow of less worth is not any more.
+    Evicting(FlowState),
+    /// Its set is full of established flows.
+    NoRoom,
+}
+
+/// Flows of a table, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FlowCounts {
+    /// One packet was seen.
+    pub unconfirmed: u64,
+    /// More packets followed.
+    pub established: u64,
+    /// FIN or RST was seen.
+    pub closing: u64,
+}
+
+/// A flow table, as its one writer has it.
+#[derive(Debug)]
+pub struct FlowTable {
+    shared: Arc<Slots>,
+    set_mask: usize,
+    next_swept: usize,
+}
+
+/// A flow table, as any other thread has it.
+#[derive(Clone, Debug)]
+pub struct FlowReader {
+    shared: Arc<Slots>,
+    set_mask: usize,
+}
+
+impl FlowTable {
+    /// A table for `flows` flows: twice as many slots, rounded up to a power of two, so that sets seldom fill. That is 64
+    /// bytes for each flow.
+    ///
+    /// # Errors
+    /// The memory cannot be had.
+    pub fn new(flows: usize) -> io::Result<Self> {
+        let sets = flows.saturating_mul(2).div_ceil(WAYS).checked_next_power_of_two();
+        let sets = sets.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "too many flows"))?;
+        let shared = Slots::new(sets.saturating_mul(WAYS))?;
+        Ok(Self { shared: Arc::new(shared), set_mask: sets - 1, next_swept: 0 })
+    }
+
+    /// A reader for another thread.
+    pub fn reader(&self) -> FlowReader {
+        FlowReader { shared: Arc::clone(&self.shared), set_mask: self.set_mask }
+    }
+
+    /// What pages it lies in.
+    pub fn memory_kind(&self) -> MemoryKind {
+        self.shared.kind()
+    }
+
+    /// Has the processor fetch the line where a flow of this hash most likely is.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(slot) = probe(self.shared.as_slice(), self.set_mask, hash).next() {
+            prefetch(slot);
+        }
+    }
+
+    /// The flow's entry.
+    #[inline]
+    pub fn get(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<FlowRecord> {
+        self.find(hash, key, now_s).map(|(_, record)| record)
+    }
+
+    /// Changes the flow's entry, if it has one.
+    #[inline]
+    pub fn update(&mut self, hash: u64, key: &FlowKey, now_s: u32, change: impl FnOnce(&FlowRecord) -> Change) {
+        if let Some((slot, record)) = self.find(hash, key, now_s) {
+            let Change { state, life_s, real_server } = change(&record);
+            slot.update(state, now_s.wrapping_add(life_s), real_server);
+        }
+    }
+
+    /// Stores a flow that has no entry.
+    pub fn insert(&mut self, hash: u64, key: &FlowKey, now_s: u32, new: Change) -> Inserted {
+        let mut free = None;
+        let mut unconfirmed: Option<(u32, &Slot)> = None;
+        let mut closing: Option<(u32, &Slot)> = None;
+        let mut unconfirmed_count = 0;
+        for slot in probe(self.shared.as_slice(), self.set_mask, hash) {
+            let meta = slot.meta();
+            let left_s = meta.left_s(now_s);
+            match meta.state().filter(|_| left_s > 0) {
+                None => {
+                    free.get_or_insert(slot);
+                }
+                Some(FlowState::Unconfirmed) => {
+                    unconfirmed_count += 1;
+                    if unconfirmed.is_none_or(|(least, _)| left_s < least) {
+                        unconfirmed = Some((left_s, slot));
+                    }
+                }
+                Some(FlowState::Closing) => {
+                    if closing.is_none_or(|(least, _)| left_s < least) {
+                        closing = Some((left_s, slot));
+                    }
+                }
+                Some(FlowState::Established) => {}
+            }
+        }
+        let full_share = new.state == FlowState::Unconfirmed && unconfirmed_count >= MOST_UNCONFIRMED;
+        let (slot, outcome) = match (free, unconfirmed, closing) {
+            (Some(slot), _, _) if !full_share => (slot, Inserted::Stored),
+            (free, Some((_, victim)), _) => {
+                // The search ends at an empty slot, so nothing may be stored behind one.
+                victim.vacate();
+                (free.unwrap_or(victim), Inserted::Evicting(FlowState::Unconfirmed))
+            }
+            (_, _, Some((_, victim))) => (victim, Inserted::Evicting(FlowState::Closing)),
+            _ => return Inserted::NoRoom,
+        };
+        slot.replace(key, new.state, now_s.wrapping_add(new.life_s), new.real_server);
+        outcome
+    }
+
+    /// Clears up to `slots` slots that have expired, going on where the last call ended. Expired flows are found out
+    /// without this; it keeps times from wrapping.
+    #[inline]
+    pub fn sweep(&mut self, slots: usize, now_s: u32) {
+        let all = self.shared.as_slice();
+        for _ in 0..slots {
+            if let Some(slot) = all.get(self.next_swept) {
+                let meta = slot.meta();
+                if meta.state().is_some() && meta.left_s(now_s) == 0 {
+                    slot.vacate();
+                }
+            }
+            self.next_swept = if self.next_swept + 1 >= all.len() { 0 } else { self.next_swept + 1 };
+        }
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<(&Slot, FlowRecord)> {
+        for slot in probe(self.shared.as_slice(), self.set_mask, hash) {
+            let meta = slot.meta();
+            match meta.state() {
+                Some(state) if slot.has_key(key) => {
+                    let left_s = meta.left_s(now_s);
+                    let record = FlowRecord { key: *key, state, real_server: meta.real_server(), left_s };
+                    return (left_s > 0).then_some((slot, record));
+                }
+                None if meta.is_empty() => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// What an entry is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its state.
+    pub state: FlowState,
+    /// Seconds until it expires without a further packet.
+    pub life_s: u32,
+    /// The lasting number of its real server.
+    pub real_server: u32,
+}
+
+impl FlowReader {
+    /// The flow's entry.
+    #[inline]
+    pub fn get(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<FlowRecord> {
+        probe(self.shared.as_slice(), self.set_mask, hash)
+            .find_map(|slot| slot.read(now_s).filter(|record| record.key == *key))
+    }
+
+    /// All flows. Those that come or go meanwhile may or may not be among them.
+    pub fn iter(&self, now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
+        self.shared.as_slice().iter().filter_map(move |slot| slot.read(now_s))
+    }
+
+    /// Slots of the table.
+    pub fn capacity(&self) -> usize {
+        self.shared.as_slice().len()
+    }
+
+    /// How many flows there are. Reads the whole table.
+    pub fn count(&self, now_s: u32) -> FlowCounts {
+        let mut counts = FlowCounts::default();
+        for record in self.iter(now_s) {
+            match record.state {
+                FlowState::Unconfirmed => counts.unconfirmed += 1,
+                FlowState::Established => counts.established += 1,
+                FlowState::Closing => counts.closing += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// The slots where a flow of this hash may be, in the order in which they are searched.
+#[inline]
+fn probe(slots: &[Slot], set_mask: usize, hash: u64) -> impl Iterator<Item = &Slot> {
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    // The Maglev slot comes from the hash's upper bits, so the set comes from the lower ones.
+    let set = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+    let set = usize::try_from(set).unwrap_or(0) & set_mask;
+    let first_line = usize::from(f ^ g ^ h);
+    let of_set = slots.get(set * WAYS..(set + 1) * WAYS).unwrap_or(&[]);
+    (0..LINES).flat_map(move |line| {
+        let start = (first_line + line) % LINES * WAYS_PER_LINE;
+        of_set.get(start..start + WAYS_PER_LINE).unwrap_or(&[])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Family, Shape, Subject};
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn key(number: u32) -> FlowKey {
+        let mut client = [0; 16];
+        client[..4].copy_from_slice(&number.to_be_bytes());
+        client[8..12].copy_from_slice(&(!number).to_be_bytes());
+        let subject = Subject {
+            client,
+            vip: [0; 16],
+            client_port: (number % 60_000) as u16,
+            service_port: 80,
+            protocol: 6,
+            family: Family::V6,
+            shape: Shape::Datagram,
+            fragment_id: 0,
+            l3_offset: 0,
+            l4_offset: 0,
+            l4_len: 0,
+        };
+        FlowKey::flow(&subject, 7)
+    }
+
+    /// Two flows share a hash now and then, and many a set.
+    fn hash(number: u32) -> u64 {
+        u64::from(number / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn change(state: FlowState, life_s: u32, real_server: u32) -> Change {
+        Change { state, life_s, real_server }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u32, FlowState, u32, u32),
+        Update(u32, FlowState, u32, u32),
+        Pass(u32),
+        Sweep(usize),
+    }
+
+    fn state() -> impl Strategy<Value = FlowState> {
+        prop::sample::select(vec![FlowState::Unconfirmed, FlowState::Established, FlowState::Closing])
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let flow = 0u32..100;
+        prop_oneof![
+            6 => (flow.clone(), state(), 1u32..50, 0u32..9).prop_map(|(f, s, l, r)| Step::Insert(f, s, l, r)),
+            3 => (flow, state(), 1u32..50, 0u32..9).prop_map(|(f, s, l, r)| Step::Update(f, s, l, r)),
+            1 => (0u32..20).prop_map(Step::Pass),
+            1 => (0usize..40).prop_map(Step::Sweep),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn agrees_with_a_map_but_for_what_it_says_it_evicts(
+            steps in prop::collection::vec(step(), 0..200),
+            start in prop::sample::select(vec![0u32, 1 << 20, u32::MAX - 30]),
+        ) {
+            let mut table = FlowTable::new(16).unwrap();
+            let reader = table.reader();
+            let mut model: HashMap<u32, (FlowState, u32, u32)> = HashMap::new();
+            let mut now_s = start;
+            let mut passed = 0;
+            for step in steps {
+                match step {
+                    Step::Insert(flow, state, life, server) => {
+                        if table.get(hash(flow), &key(flow), now_s).is_some() {
+                            continue;
+                        }
+                        let outcome = table.insert(hash(flow), &key(flow), now_s, change(state, life, server));
+                        if let Inserted::Evicting(evicted) = outcome {
+                            prop_assert_ne!(evicted, FlowState::Established);
+                            model.retain(|f, (s, until, _)| {
+                                *s != evicted || *until <= passed || table.get(hash(*f), &key(*f), now_s).is_some()
+                            });
+                        }
+                        if outcome != Inserted::NoRoom {
+                            model.insert(flow, (state, passed + life, server));
+                        }
+                    }
+                    Step::Update(flow, state, life, server) => {
+                        table.update(hash(flow), &key(flow), now_s, |_| change(state, life, server));
+                        if let Some(entry) = model.get_mut(&flow)
+                            && entry.1 > passed
+                        {
+                            *entry = (state, passed + life, server);
+                        }
+                    }
+                    Step::Pass(seconds) => {
+                        passed += seconds;
+                        now_s = now_s.wrapping_add(seconds);
+                    }
+                    Step::Sweep(slots) => table.sweep(slots, now_s),
+                }
+                for flow in 0..100 {
+                    let expected = model.get(&flow).filter(|(_, until, _)| *until > passed);
+                    let found = table.get(hash(flow), &key(flow), now_s);
+                    let seen = found.map(|record| (record.state, record.left_s + passed, record.real_server));
+                    prop_assert_eq!(seen.as_ref(), expected, "flow {}", flow);
+                    prop_assert_eq!(reader.get(hash(flow), &key(flow), now_s), found);
+                }
+                let counts = reader.count(now_s);
+                prop_assert!(counts.unconfirmed <= reader.capacity() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_of_unconfirmed_flows_has_at_most_half_of_the_table_and_evicts_no_other() {
+        let mut table = FlowTable::new(1 << 12).unwrap();
+        let reader = table.reader();
+        let established: Vec<u32> = (0..2000).filter(|flow| {
+            table.insert(hash(*flow), &key(*flow), 0, change(FlowState::Established, 900, 1)) == Inserted::Stored
+        }).collect();
+        assert!(established.len() > 1990, "{}", established.len());
+        for flow in 10_000..200_000 {
+            table.insert(hash(flow), &key(flow), 1, change(FlowState::Unconfirmed, 30, 2));
+        }
+        let counts = reader.count(1);
+        assert_eq!(counts.established, established.len() as u64);
+        assert!(counts.unconfirmed <= reader.capacity() as u64 / 2, "{counts:?}");
+        for flow in established {
+            assert_eq!(table.get(hash(flow), &key(flow), 1).map(|record| record.real_server), Some(1));
+        }
+    }
+
+    #[test]
+    fn readers_never_see_a_mixture() {
+        let mut table = FlowTable::new(4).unwrap();
+        let reader = table.reader();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let (reader, stop) = (&reader, &stop);
+                scope.spawn(move || {
+                    let mut seen = 0u64;
+                    while !stop.load(Ordering::Relaxed) {
+                        for record in reader.iter(0) {
+                            // Each flow's real server is made from its key.
+                            let number = u32::from_be_bytes(record.key.client()[..4].try_into().unwrap());
+                            assert_eq!(record.key, key(number));
+                            assert_eq!(record.real_server, number % 1000);
+                            seen += 1;
+                        }
+                    }
+                    assert!(seen > 0);
+                });
+            }
+            for number in 0..2_000_000 {
+                table.insert(hash(number), &key(number), 0, change(FlowState::Unconfirmed, 30, number % 1000));
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}
