@@ -17,14 +17,15 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pointsman::forward::forward;
+use pointsman::flow::WorkerFlows;
+use pointsman::forward::{Counts, forward};
 use pointsman::port::memory::MemoryPort;
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::counters::WorkerCounters;
 use pointsman::stats::latency::LatencyHistogram;
 use pointsman::table::{
-    Egress, FlowHasher, ForwardingTable, HashBy, Maglev, Member, NextHop, Published, RealServerPlan, ServicePlan,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, Maglev, Member, NextHop, Published,
+    RealServerPlan, ServicePlan, TablePlan,
 };
 use pointsman::wire::{self, MacAddress};
 use pointsman::worker::{IdlePolicy, Worker, WorkerSettings};
@@ -43,6 +44,9 @@ fn plan(services: u32, real_servers: u32) -> TablePlan {
         egresses: vec![Egress { name: "eth0".into(), source: mac, mtu: 1500 }],
         services: (0..services)
             .map(|number| ServicePlan {
+                id: 0,
+                timeouts: FlowTimeouts::default(),
+                previous_table_s: 0,
                 key: ServiceKey {
                     vip: Ipv4Addr::from(u32::from(VIP) + number).into(),
                     protocol: Protocol::Udp,
@@ -53,6 +57,7 @@ fn plan(services: u32, real_servers: u32) -> TablePlan {
                 real_servers: members(real_servers)
                     .iter()
                     .map(|member| RealServerPlan {
+                        id: 0,
                         address: member.address,
                         weight: 1,
                         next_hop: Some(NextHop { mac, egress: 0 }),
@@ -61,7 +66,9 @@ fn plan(services: u32, real_servers: u32) -> TablePlan {
             })
             .collect(),
         workers: 1,
+        now_s: 0,
     }
+    .numbered(&mut Identities::default())
 }
 
 /// 64-byte UDP frames (60 without frame check sequence) of as many flows, to as many services in turn.
@@ -87,13 +94,15 @@ fn bench_steps(criterion: &mut Criterion) {
     let subject = wire::subject(&frame).unwrap();
     let service = &table.services()[0];
     let histogram = LatencyHistogram::default();
+    let mut flows = WorkerFlows::new(1 << 16).unwrap();
+    let mut counts = Counts::default();
     let mut group = criterion.benchmark_group("step");
     group.bench_function("parse", |b| b.iter(|| wire::subject(black_box(&frame))));
     group.bench_function("hash", |b| b.iter(|| hasher.flow(black_box(&subject))));
     group.bench_function("service", |b| b.iter(|| table.service_of(black_box(&subject))));
     group.bench_function("choose", |b| b.iter(|| table.choose(service, black_box(0x1234_5678_9abc_def0))));
     group.bench_function("record latency", |b| b.iter(|| histogram.record(black_box(12_345), 1)));
-    group.bench_function("forward", |b| b.iter(|| forward(black_box(&mut frame), &table)));
+    group.bench_function("forward", |b| b.iter(|| forward(black_box(&mut frame), &table, &mut flows, &mut counts, 1)));
     group.finish();
 }
 
@@ -111,8 +120,13 @@ fn bench_worker(criterion: &mut Criterion) {
             egress_queues: vec![vec![Some(0)]],
         };
         let port = MemoryPort::new(1, 256, 128, 128);
-        let mut worker =
-            Worker::new(settings, port, published.reader(), std::sync::Arc::new(WorkerCounters::default()));
+        let mut worker = Worker::new(
+            settings,
+            port,
+            published.reader(),
+            std::sync::Arc::new(WorkerCounters::default()),
+            WorkerFlows::new(1 << 16).unwrap(),
+        );
         let frames = frames(1024.max(services), services);
         let mut next = frames.chunks(BURST as usize).cycle();
         group.bench_function(BenchmarkId::new("services", services), |b| {

@@ -12,6 +12,18 @@ pub fn monotonic_ns() -> u64 {
     })
 }
 
+/// CLOCK_MONOTONIC in seconds, the coarse time of flow tables. It wraps after 136 years of running.
+pub fn monotonic_s() -> u32 {
+    to_seconds(monotonic_ns())
+}
+
+/// Nanoseconds as seconds of the coarse time.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "coarse time is compared modulo its range")]
+pub fn to_seconds(ns: u64) -> u32 {
+    (ns / 1_000_000_000) as u32
+}
+
 /// A fast counter of time in units of its own: the time-stamp counter, or nanoseconds where there is none.
 #[inline]
 pub fn cycles() -> u64 {

@@ -8,7 +8,9 @@ use pcap_file::pcap::{PcapHeader, PcapReader, PcapWriter, RawPcapPacket};
 use pcap_file::{DataLink, PcapError, TsResolution};
 
 use crate::classify::{Classification, Classifier};
-use crate::forward::forward;
+use crate::clock;
+use crate::flow::WorkerFlows;
+use crate::forward::{Counts, forward};
 use crate::table::ForwardingTable;
 use crate::verdict::Verdict;
 use crate::wire::{MacAddress, ethernet};
@@ -35,12 +37,22 @@ pub struct Outcome {
 pub struct Replay<'a> {
     table: &'a ForwardingTable,
     classifier: Classifier,
+    flows: WorkerFlows,
+    counts: Counts,
 }
 
 impl<'a> Replay<'a> {
     /// A replay through `table`, of an interface with these MAC addresses; with none, every frame counts as its own.
-    pub fn new(table: &'a ForwardingTable, local_macs: Vec<MacAddress>) -> Self {
-        Self { table, classifier: Classifier::new(local_macs) }
+    ///
+    /// # Errors
+    /// There is no memory for a flow table of `flows` flows.
+    pub fn new(table: &'a ForwardingTable, local_macs: Vec<MacAddress>, flows: usize) -> io::Result<Self> {
+        Ok(Self {
+            table,
+            classifier: Classifier::new(local_macs),
+            flows: WorkerFlows::new(flows)?,
+            counts: Counts::default(),
+        })
     }
 
     /// Decides on a frame that was received at `now_ns`, and rewrites it if it leaves.
@@ -48,7 +60,8 @@ impl<'a> Replay<'a> {
         if let Classification::Pass(reason) = self.classifier.classify(frame, self.table.index(), now_ns) {
             return Outcome { verdict: "pass", reason: reason.name(), service: None, real_server: None, dst_mac: None };
         }
-        match forward(frame, self.table) {
+        let now_s = clock::to_seconds(now_ns);
+        match forward(frame, self.table, &mut self.flows, &mut self.counts, now_s) {
             Verdict::Tx { route, .. } => Outcome {
                 verdict: "tx",
                 reason: "scheduled",

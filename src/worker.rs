@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock;
-use crate::forward::forward;
+use crate::flow::WorkerFlows;
+use crate::forward::{Counts, Prepared, decide, prepare};
 use crate::port::{Frame, Port};
 use crate::stats::counters::{Outcomes, WorkerCounters};
 use crate::table::{ForwardingTable, Reader};
@@ -21,6 +22,10 @@ const SLEEP_WHILE_SENDING: Duration = Duration::from_millis(1);
 const STOP_GRACE_NS: u64 = 200_000_000;
 /// A stopping worker is done when it has found nothing for this long.
 const STOP_QUIET_NS: u64 = 5_000_000;
+
+/// Slots of the flow table that are looked at for each burst, and before each sleep.
+const SWEPT_PER_BURST: usize = 8;
+const SWEPT_PER_SLEEP: usize = 1024;
 
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,10 @@ pub struct Worker<P: Port> {
     port: P,
     tables: Reader<ForwardingTable>,
     counters: Arc<WorkerCounters>,
+    flows: WorkerFlows,
     received: Vec<P::Frame>,
+    /// What was read of the frames in `received`.
+    prepared: Vec<Prepared>,
     /// Frames to be sent, by egress.
     outgoing: Vec<Outgoing<P::Frame>>,
 }
@@ -77,13 +85,16 @@ impl<P: Port> Worker<P> {
         port: P,
         tables: Reader<ForwardingTable>,
         counters: Arc<WorkerCounters>,
+        flows: WorkerFlows,
     ) -> Self {
         let egresses = settings.egress_queues.iter().map(Vec::len).max().unwrap_or(0);
         let batch = settings.batch;
         let outgoing = || Outgoing { frames: Vec::with_capacity(batch), accounts: Vec::with_capacity(batch) };
         counters.frames_total.set(port.census().total());
         let mut worker = Self {
+            flows,
             received: Vec::with_capacity(batch),
+            prepared: Vec::with_capacity(batch),
             outgoing: (0..egresses).map(|_| outgoing()).collect(),
             settings,
             port,
@@ -143,13 +154,17 @@ impl<P: Port> Worker<P> {
 
     /// Decides on a burst and sends it.
     fn forward_burst(&mut self, queue: usize) {
-        let Self { settings, port, tables, counters, received, outgoing } = self;
+        let Self { settings, port, tables, counters, flows, received, prepared, outgoing } = self;
         let table = tables.pin();
         let tally = Tally { worker: settings.worker, counters, table: &table };
         counters.table_generation.set(table.generation());
-        for mut frame in received.drain(..) {
+        let now_s = clock::to_seconds(clock::monotonic_ns());
+        // All frames are read, and their flows' entries fetched, before the first entry is needed.
+        prepared.extend(received.iter_mut().map(|frame| prepare(port.bytes_mut(frame), &table, flows)));
+        let mut counts = Counts::default();
+        for (mut frame, prepared) in received.drain(..).zip(prepared.drain(..)) {
             let bytes = frame.len() as u64;
-            match forward(port.bytes_mut(&mut frame), &table) {
+            match decide(&prepared, port.bytes_mut(&mut frame), &table, flows, &mut counts, now_s) {
                 Verdict::Tx { egress, route } => match outgoing.get_mut(usize::from(egress)) {
                     Some(outgoing) => {
                         outgoing.accounts.push(Account { route, bytes, received_ns: frame.received_ns() });
@@ -166,6 +181,8 @@ impl<P: Port> Worker<P> {
                 }
             }
         }
+        flows.flows.sweep(SWEPT_PER_BURST, now_s);
+        counters.flows.add(&counts);
         for (egress, outgoing) in outgoing.iter_mut().enumerate() {
             if !outgoing.frames.is_empty() {
                 let by = settings.egress_queues.get(queue).and_then(|queues| *queues.get(egress)?);
@@ -185,6 +202,7 @@ impl<P: Port> Worker<P> {
             std::hint::spin_loop();
             return;
         }
+        self.flows.flows.sweep(SWEPT_PER_SLEEP, clock::to_seconds(now_ns));
         self.counters.sleeps.add(1);
         let sending = self.port.census().tx > 0;
         self.port.wait(if sending { SLEEP_WHILE_SENDING } else { LONGEST_SLEEP });

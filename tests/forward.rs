@@ -12,12 +12,17 @@
 
 mod packets;
 
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use packets::*;
-use pointsman::forward::forward;
+use pointsman::flow::WorkerFlows;
+use pointsman::forward::{self, Counts};
 use pointsman::service::{Protocol, ServiceKey};
-use pointsman::table::{Egress, FlowHasher, ForwardingTable, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan};
+use pointsman::table::{
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
+    TablePlan,
+};
 use pointsman::verdict::{DropReason, Verdict};
 use pointsman::wire::MacAddress;
 use proptest::prelude::*;
@@ -29,6 +34,7 @@ const MTU: u32 = 1500;
 fn real_servers(count: u8, alive: bool) -> Vec<RealServerPlan> {
     (1..=count)
         .map(|number| RealServerPlan {
+            id: 0,
             address: Ipv4Addr::new(192, 168, 88, 100 + number).into(),
             weight: 1,
             next_hop: alive.then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: 0 }),
@@ -38,7 +44,15 @@ fn real_servers(count: u8, alive: bool) -> Vec<RealServerPlan> {
 
 /// The services of the packet tables with ten real servers each, and one of which all are down.
 fn table() -> ForwardingTable {
-    let service = |key, real_servers| ServicePlan { key, table_size: 4093, hash_by: HashBy::Flow, real_servers };
+    let service = |key, real_servers| ServicePlan {
+        id: 0,
+        timeouts: FlowTimeouts::default(),
+        previous_table_s: 0,
+        key,
+        table_size: 4093,
+        hash_by: HashBy::Flow,
+        real_servers,
+    };
     let down = ServiceKey { vip: NOBODY.into(), protocol: Protocol::Tcp, port: 80 };
     let mut services: Vec<_> = services().into_iter().map(|key| service(key, real_servers(10, true))).collect();
     services.push(service(down, real_servers(3, false)));
@@ -47,8 +61,18 @@ fn table() -> ForwardingTable {
         egresses: vec![Egress { name: "eth0".to_owned(), source: SOURCE, mtu: MTU }],
         services,
         workers: 1,
+        now_s: 0,
     };
-    ForwardingTable::build(&plan, None)
+    ForwardingTable::build(&plan.numbered(&mut Identities::default()), None)
+}
+
+thread_local! {
+    static FLOWS: RefCell<WorkerFlows> = RefCell::new(WorkerFlows::new(64).unwrap());
+}
+
+/// A decision. The real servers never change, so it does not matter what is remembered.
+fn forward(frame: &mut [u8], table: &ForwardingTable) -> Verdict {
+    FLOWS.with_borrow_mut(|flows| forward::forward(frame, table, flows, &mut Counts::default(), 1))
 }
 
 #[derive(Debug, PartialEq)]

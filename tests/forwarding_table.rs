@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use pointsman::service::{Protocol, ServiceKey, address_bytes};
-use pointsman::table::{Egress, FlowHasher, ForwardingTable, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan};
+use pointsman::table::{
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan,
+};
 use pointsman::wire::{Family, MacAddress, Shape, Subject};
 use proptest::prelude::*;
 
@@ -29,12 +31,16 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
         hasher: FlowHasher::new("a secret"),
         egresses: vec![Egress { name: "eth0".to_owned(), source: mac(0), mtu: 1500 }],
         services: vec![ServicePlan {
+            id: 0,
+            timeouts: FlowTimeouts::default(),
+            previous_table_s: 0,
             key: ServiceKey { vip: address(15), protocol: Protocol::Tcp, port: 80 },
             table_size: 1021,
             hash_by,
             real_servers: real_servers
                 .iter()
                 .map(|&(number, weight, alive)| RealServerPlan {
+                    id: number.into(),
                     address: address(number),
                     weight,
                     next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
@@ -42,6 +48,7 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
                 .collect(),
         }],
         workers: 2,
+        now_s: 0,
     }
 }
 

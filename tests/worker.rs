@@ -18,12 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use packets::{CLIENT, CLIENT6, VIP, VIP6};
+use pointsman::flow::WorkerFlows;
 use pointsman::port::Port;
 use pointsman::port::memory::MemoryPort;
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::counters::WorkerCounters;
 use pointsman::table::{
-    Egress, FlowHasher, ForwardingTable, HashBy, NextHop, Published, RealServerPlan, ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,
+    ServicePlan, TablePlan,
 };
 use pointsman::verdict::DropReason;
 use pointsman::wire::MacAddress;
@@ -42,12 +44,16 @@ fn real_server_mac(number: u8) -> MacAddress {
 /// A service of three real servers behind the first egress, and one whose real server is behind the second.
 fn plan() -> TablePlan {
     let service = |vip: IpAddr, egress, real_servers: &[u8]| ServicePlan {
+        id: 0,
+        timeouts: FlowTimeouts::default(),
+        previous_table_s: 0,
         key: ServiceKey { vip, protocol: Protocol::Tcp, port: 80 },
         table_size: 251,
         hash_by: HashBy::Flow,
         real_servers: real_servers
             .iter()
             .map(|&number| RealServerPlan {
+                id: 0,
                 address: Ipv4Addr::new(192, 168, 88, number).into(),
                 weight: 1,
                 next_hop: Some(NextHop { mac: real_server_mac(number), egress }),
@@ -60,6 +66,7 @@ fn plan() -> TablePlan {
         egresses: vec![egress("in0"), egress("out0")],
         services: vec![service(VIP.into(), 0, &[1, 2, 3]), service(VIP6.into(), 1, &[9])],
         workers: 1,
+        now_s: 0,
     }
 }
 
@@ -75,7 +82,7 @@ struct Bench {
 impl Bench {
     /// Queue 0 receives; queue 1 sends what goes to the second egress, if `two_arms`.
     fn new(two_arms: bool) -> Self {
-        let published = Published::new(ForwardingTable::build(&plan(), None));
+        let published = Published::new(ForwardingTable::build(&plan().numbered(&mut Identities::default()), None));
         let counters = Arc::new(WorkerCounters::default());
         let second = two_arms.then_some(1);
         let settings = WorkerSettings {
@@ -86,7 +93,8 @@ impl Bench {
             egress_queues: vec![vec![Some(0), second], vec![Some(0), second]],
         };
         let port = MemoryPort::new(2, FRAMES, FILL_RING, TX_RING);
-        let worker = Worker::new(settings, port, published.reader(), Arc::clone(&counters));
+        let worker =
+            Worker::new(settings, port, published.reader(), Arc::clone(&counters), WorkerFlows::new(1024).unwrap());
         Self { worker, counters, expected: VecDeque::new(), delivered: 0, sent: Vec::new() }
     }
 

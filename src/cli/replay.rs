@@ -51,7 +51,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let source = args.mac.unwrap_or(plan::STAND_IN_SOURCE);
     let table = ForwardingTable::build(&plan::offline_plan(&config, source), None);
     let names: Vec<String> = table.services().iter().map(|service| service.key.to_string()).collect();
-    let mut replay = Replay::new(&table, args.mac.into_iter().collect());
+    let flows = config.director.flows_per_worker as usize;
+    let mut replay = Replay::new(&table, args.mac.into_iter().collect(), flows)
+        .map_err(|error| Failure { message: format!("cannot get memory for {flows} flows: {error}"), code: FAILURE })?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut summary = Summary::default();
     let result = replay::file(&args.input, &args.output, &mut replay, |index, outcome| {

@@ -144,6 +144,8 @@ pub struct DirectorConfig {
     pub control_socket: PathBuf,
     /// What becomes of a frame for a virtual service whose queue has no socket.
     pub no_socket: NoSocketAction,
+    /// Flows that each worker remembers.
+    pub flows_per_worker: u32,
     /// Where the statistics are written, if anywhere; absolute.
     pub stats_file: Option<PathBuf>,
     /// Time between two writes of `stats_file`.
@@ -157,6 +159,7 @@ impl Default for DirectorConfig {
             secret: None,
             control_socket: PathBuf::from(DEFAULT_CONTROL_SOCKET),
             no_socket: NoSocketAction::Drop,
+            flows_per_worker: 1 << 20,
             stats_file: None,
             stats_interval: Duration::from_secs(1),
         }
@@ -169,6 +172,7 @@ impl fmt::Debug for DirectorConfig {
             .field("secret", &self.secret.as_ref().map(|_| "(hidden)"))
             .field("control_socket", &self.control_socket)
             .field("no_socket", &self.no_socket)
+            .field("flows_per_worker", &self.flows_per_worker)
             .field("stats_file", &self.stats_file)
             .field("stats_interval", &self.stats_interval)
             .finish()
@@ -206,6 +210,15 @@ pub struct VirtualServiceConfig {
     pub table_size: u32,
     /// What ties a client's flows together.
     pub persistence: Persistence,
+    /// Seconds without a packet after which an established TCP flow is forgotten.
+    pub tcp_timeout_s: u32,
+    /// The same after its client sent FIN or RST.
+    pub tcp_fin_timeout_s: u32,
+    /// The same for a UDP flow.
+    pub udp_timeout_s: u32,
+    /// Seconds after a change for which a TCP flow without an entry goes where the table before the change would have
+    /// sent it; 0 = not at all.
+    pub previous_table_s: u32,
     /// In the order of the file; no address appears twice, each is of the same family as the VIP.
     #[serde(rename = "real_server")]
     pub real_servers: Vec<RealServerConfig>,

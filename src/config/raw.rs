@@ -28,6 +28,7 @@ pub(super) struct RawDirector<'t> {
     pub(super) no_socket: Option<Field<&'t str>>,
     pub(super) stats_file: Option<Field<&'t str>>,
     pub(super) stats_interval_ms: Option<Field<i64>>,
+    pub(super) flows_per_worker: Option<Field<i64>>,
 }
 
 pub(super) struct RawInterface<'t> {
@@ -68,6 +69,10 @@ pub(super) struct RawVirtualService<'t> {
     pub(super) scheduler: Option<Field<&'t str>>,
     pub(super) table_size: Option<Field<i64>>,
     pub(super) persistence: Option<Field<&'t str>>,
+    pub(super) tcp_timeout_s: Option<Field<i64>>,
+    pub(super) tcp_fin_timeout_s: Option<Field<i64>>,
+    pub(super) udp_timeout_s: Option<Field<i64>>,
+    pub(super) previous_table_s: Option<Field<i64>>,
     pub(super) real_servers: Vec<RawRealServer<'t>>,
 }
 
@@ -107,6 +112,11 @@ impl<'t> RawDirector<'t> {
             control_socket: table.text(Key::optional("control_socket", "a path for a socket", SOCKET)),
             no_socket: table.text(Key::optional("no_socket", "an action", "\"drop\" or \"pass\"")),
             stats_file: table.text(Key::optional("stats_file", "a path for a file", FILE)),
+            flows_per_worker: table.integer(Key::optional(
+                "flows_per_worker",
+                "a number of flows",
+                "1024 to 268435456",
+            )),
             stats_interval_ms: table.integer(Key::optional(
                 "stats_interval_ms",
                 "an interval in milliseconds",
@@ -173,6 +183,8 @@ impl RawBusyPoll {
 impl<'t> RawVirtualService<'t> {
     fn read(table: &mut Table<'t>) -> Self {
         const VIP: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.15\"";
+        const TIMEOUT: &str = "1 to 86400 seconds";
+        const PREVIOUS: &str = "0 (not at all) to 86400 seconds";
         const TABLE_SIZE: &str = "a prime from 2 to 16777213 such as 65537";
         Self {
             place: table.place.clone(),
@@ -182,6 +194,10 @@ impl<'t> RawVirtualService<'t> {
             scheduler: table.text(Key::optional("scheduler", "a scheduler", "\"mh\" (Maglev hashing)")),
             table_size: table.integer(Key::optional("table_size", "a table size", TABLE_SIZE)),
             persistence: table.text(Key::optional("persistence", "a persistence", "\"none\" or \"client\"")),
+            tcp_timeout_s: table.integer(Key::optional("tcp_timeout_s", "a time in seconds", TIMEOUT)),
+            tcp_fin_timeout_s: table.integer(Key::optional("tcp_fin_timeout_s", "a time in seconds", TIMEOUT)),
+            udp_timeout_s: table.integer(Key::optional("udp_timeout_s", "a time in seconds", TIMEOUT)),
+            previous_table_s: table.integer(Key::optional("previous_table_s", "a time in seconds", PREVIOUS)),
             real_servers: table.tables(REAL_SERVER, "[[virtual_service.real_server]]", RawRealServer::read),
         }
     }

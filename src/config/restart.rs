@@ -67,10 +67,12 @@ fn differences(path: &str, old: Settings, new: Settings) -> Vec<RestartNeeded> {
 // Both functions name every field, so that a new one cannot be forgotten here.
 
 fn restart_director(director: &DirectorConfig) -> Settings {
-    let DirectorConfig { secret: _, control_socket, no_socket, stats_file, stats_interval } = director;
+    let DirectorConfig { secret: _, control_socket, no_socket, flows_per_worker, stats_file, stats_interval } =
+        director;
     vec![
         ("control_socket", as_json(control_socket)),
         ("no_socket", as_json(no_socket)),
+        ("flows_per_worker", flows_per_worker.to_string()),
         ("stats_file", as_json(stats_file)),
         ("stats_interval_ms", stats_interval.as_millis().to_string()),
     ]

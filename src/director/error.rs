@@ -69,6 +69,14 @@ pub enum DirectorError {
     /// The AF_XDP sockets.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The flow tables.
+    #[error("cannot get memory for {flows} flows of a worker: {source}; set a smaller flows_per_worker")]
+    FlowMemory {
+        /// Flows that were asked for.
+        flows: u32,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// The control socket.
     #[error(transparent)]
     Control(#[from] crate::control::socket::BindError),

@@ -25,7 +25,7 @@ use crate::config::{self, Config};
 use crate::control::socket::ControlSocket;
 use crate::network::{NeighborWatch, NetworkEvent};
 use crate::service::ServiceKey;
-use crate::table::{Egress, ForwardingTable, Published, Reader};
+use crate::table::{Egress, ForwardingTable, Identities, Published, Reader};
 use crate::wire::MacAddress;
 use crate::xdp::XdpProgram;
 use layout::InterfaceFacts;
@@ -87,6 +87,7 @@ struct Director {
     config: Config,
     // The programs go first when this is dropped: no more frames are redirected to sockets that are about to close.
     interfaces: Vec<Interface>,
+    identities: Identities,
     next_hops: NextHops,
     published: Arc<Published<ForwardingTable>>,
     current: Reader<ForwardingTable>,
@@ -114,7 +115,8 @@ impl Director {
         let prepared = start::prepare(&config, &interfaces)?;
         let (network_sender, network) = channel::bounded(EVENTS);
         let watch = NeighborWatch::start(next_hops.targets(), network_sender)?;
-        let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), |_, _| None);
+        let mut identities = Identities::default();
+        let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), &mut identities, |_, _| None);
         let published = Published::new(ForwardingTable::build(&plan, None));
         let exports = Exports::start(&config, control, &interfaces, &prepared, &published)?;
         let workers = Workers::start(prepared, &published, event_sender)?;
@@ -122,6 +124,7 @@ impl Director {
             options: options.clone(),
             config,
             interfaces,
+            identities,
             next_hops,
             current: published.reader(),
             published,
@@ -229,10 +232,10 @@ impl Director {
     }
 
     /// Builds a forwarding table of what is known and publishes it.
-    fn publish(&self) {
-        let egresses = egresses(&self.interfaces);
-        let plan = plan::table_plan(&self.config, egresses, self.workers.count(), |address, mac| {
-            self.next_hops.of(address, mac)
+    fn publish(&mut self) {
+        let Self { config, interfaces, identities, next_hops, workers, .. } = self;
+        let plan = plan::table_plan(config, egresses(interfaces), workers.count(), identities, |address, mac| {
+            next_hops.of(address, mac)
         });
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");

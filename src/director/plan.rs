@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
+use crate::clock;
 use crate::config::{Config, Persistence, VirtualServiceConfig};
 use crate::service::address_bytes;
-use crate::table::{DEFAULT_SECRET, Egress, FlowHasher, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan};
+use crate::table::{
+    DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
+    TablePlan,
+};
 use crate::wire::MacAddress;
 
 /// MTU that is assumed where neither the configuration nor an interface tells one.
@@ -17,6 +21,7 @@ pub fn table_plan(
     config: &Config,
     egresses: Vec<Egress>,
     workers: usize,
+    identities: &mut Identities,
     mut next_hop: impl FnMut(IpAddr, Option<MacAddress>) -> Option<NextHop>,
 ) -> TablePlan {
     TablePlan {
@@ -24,7 +29,9 @@ pub fn table_plan(
         egresses,
         services: config.virtual_services.iter().map(|service| service_plan(service, &mut next_hop)).collect(),
         workers,
+        now_s: clock::monotonic_s(),
     }
+    .numbered(identities)
 }
 
 /// The plan of a table without a network, for `check`, `explain` and `replay`: every real server is reached, by its
@@ -38,7 +45,7 @@ pub fn offline_plan(config: &Config, source: MacAddress) -> TablePlan {
         source,
         mtu: first.and_then(|interface| interface.mtu).unwrap_or(DEFAULT_MTU),
     };
-    table_plan(config, vec![egress], 1, |address, mac| {
+    table_plan(config, vec![egress], 1, &mut Identities::default(), |address, mac| {
         Some(NextHop { mac: mac.unwrap_or_else(|| stand_in_mac(address)), egress: 0 })
     })
 }
@@ -64,7 +71,14 @@ fn service_plan(
     next_hop: &mut impl FnMut(IpAddr, Option<MacAddress>) -> Option<NextHop>,
 ) -> ServicePlan {
     ServicePlan {
+        id: 0,
         key: service.key,
+        timeouts: FlowTimeouts {
+            tcp_s: service.tcp_timeout_s,
+            tcp_fin_s: service.tcp_fin_timeout_s,
+            udp_s: service.udp_timeout_s,
+        },
+        previous_table_s: service.previous_table_s,
         table_size: service.table_size,
         hash_by: match service.persistence {
             Persistence::None => HashBy::Flow,
@@ -74,6 +88,7 @@ fn service_plan(
             .real_servers
             .iter()
             .map(|real_server| RealServerPlan {
+                id: 0,
                 address: real_server.address,
                 weight: real_server.weight,
                 next_hop: next_hop(real_server.address, real_server.mac),

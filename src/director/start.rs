@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::layout::{self, InterfaceFacts, QueueLayout, WorkerLayout};
 use super::{DirectorError, Interface};
 use crate::config::{self, Config, InterfaceConfig};
+use crate::flow::{PeerFlows, WorkerFlows};
 use crate::network::{link_by_name, nic};
 use crate::port::xsk::{self, BindMode, Opened, QueuePlan, SocketHandle, XskPlan};
 use crate::stats::counters::{QueueCounters, WorkerCounters};
@@ -18,6 +19,7 @@ pub(super) struct Prepared {
     pub(super) settings: WorkerSettings,
     pub(super) port: xsk::XskPort,
     pub(super) counters: Arc<WorkerCounters>,
+    pub(super) flows: WorkerFlows,
     pub(super) queues: Vec<BoundQueue>,
 }
 
@@ -103,7 +105,7 @@ pub(super) fn prepare(config: &Config, interfaces: &[Interface]) -> Result<Vec<P
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     available.sort_unstable();
     let layouts = layout::workers(&config.interfaces, &facts, &available)?;
-    layouts
+    let mut prepared = layouts
         .iter()
         .enumerate()
         .map(|(worker, layout)| {
@@ -116,7 +118,9 @@ pub(super) fn prepare(config: &Config, interfaces: &[Interface]) -> Result<Vec<P
             }
             Ok(prepared)
         })
-        .collect()
+        .collect::<Result<Vec<_>, DirectorError>>()?;
+    introduce(&mut prepared);
+    Ok(prepared)
 }
 
 fn prepare_worker(
@@ -166,6 +170,7 @@ fn prepare_worker(
         },
         port: opened.port,
         counters: Arc::default(),
+        flows: flows(config)?,
         queues,
     })
 }
@@ -207,6 +212,20 @@ fn xsk_plan(
     }
     plan.mode = layout::bind_mode(&layout.interfaces(&config.interfaces), generic);
     Ok(plan)
+}
+
+fn flows(config: &Config) -> Result<WorkerFlows, DirectorError> {
+    let flows = config.director.flows_per_worker;
+    WorkerFlows::new(flows as usize).map_err(|source| DirectorError::FlowMemory { flows, source })
+}
+
+/// Shows each worker the flow tables of the others.
+fn introduce(prepared: &mut [Prepared]) {
+    let all: Vec<PeerFlows> = prepared.iter().map(|worker| worker.flows.as_peer()).collect();
+    for (own, worker) in prepared.iter_mut().enumerate() {
+        let others = all.iter().enumerate().filter(|(other, _)| *other != own);
+        worker.flows.peers = others.map(|(_, peer)| peer.clone()).collect();
+    }
 }
 
 fn report(worker: usize, layout: &WorkerLayout, config: &Config, opened: &Opened) {

@@ -51,7 +51,8 @@ impl Workers {
                             "cannot pin the worker to its core: it runs wherever the scheduler puts it"
                         );
                     }
-                    Worker::new(worker.settings, worker.port, published.reader(), worker.counters).run(&stop);
+                    Worker::new(worker.settings, worker.port, published.reader(), worker.counters, worker.flows)
+                        .run(&stop);
                 })
                 .map_err(|source| DirectorError::System { action: "start a worker's thread", source })?;
             workers.threads.push(thread);

@@ -15,8 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::wire::Subject;
 
-/// Services are numbered below this in flow tables.
-pub const MAX_SERVICES: u32 = u32::MAX;
 /// Real servers are numbered below this in flow tables.
 pub const MAX_REAL_SERVERS: u32 = 1 << 24;
 
@@ -184,9 +182,8 @@ impl Slot {
     /// Whether the key is this one, as the owner sees it. All three words are compared at once: they are in one line.
     #[inline]
     pub(super) fn has_key(&self, key: &FlowKey) -> bool {
-        let differences = self.key.iter().zip(&key.words).fold(0, |all, (word, wanted)| {
-            all | word.load(Ordering::Relaxed) ^ wanted
-        });
+        let differences =
+            self.key.iter().zip(&key.words).fold(0, |all, (word, wanted)| all | word.load(Ordering::Relaxed) ^ wanted);
         differences == 0
     }
 

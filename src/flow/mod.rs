@@ -7,6 +7,8 @@
 mod entry;
 mod memory;
 mod table;
+mod worker_flows;
 
-pub use entry::{FlowKey, FlowRecord, FlowState, MAX_REAL_SERVERS, MAX_SERVICES};
+pub use entry::{FlowKey, FlowRecord, FlowState, MAX_REAL_SERVERS};
 pub use table::{Change, FlowCounts, FlowReader, FlowTable, Inserted, MemoryKind};
+pub use worker_flows::{PeerFlows, WorkerFlows};

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
 use super::latency::LatencyHistogram;
+use crate::forward::Counts;
 use crate::verdict::DropReason;
 
 /// A monotonic count with one writer.
@@ -110,6 +111,8 @@ pub struct WorkerCounters {
     pub idle_cycles: Counter,
     /// Times the worker went to sleep in `poll`.
     pub sleeps: Counter,
+    /// What the flow tables did.
+    pub flows: FlowCounters,
     /// Generation of the forwarding table of the newest burst.
     pub table_generation: Counter,
     /// Frames in the worker's memory (gauge, constant).
@@ -128,6 +131,46 @@ impl WorkerCounters {
     pub fn count_batch(&self, frames: usize) {
         let bucket = (usize::BITS - 1).saturating_sub(frames.leading_zeros()) as usize;
         self.batches[bucket.min(BATCH_BUCKETS - 1)].add(1);
+    }
+}
+
+/// What a worker's flow tables did.
+#[derive(Debug, Default)]
+pub struct FlowCounters {
+    /// Flows that got an entry.
+    pub new: Counter,
+    /// Flows that got none, because their set was full of established ones; they go by their hash.
+    pub without_room: Counter,
+    /// Unconfirmed or closing flows that gave way to another.
+    pub evicted: Counter,
+    /// Frames that went by another worker's entry.
+    pub peer_hits: Counter,
+    /// Frames that went by the table before the last change.
+    pub previous_table_hits: Counter,
+    /// Fragments that went by their first fragment's entry.
+    pub fragment_hits: Counter,
+    /// Fragments without one, which went by the hash of their addresses.
+    pub fragment_misses: Counter,
+}
+
+impl FlowCounters {
+    /// Adds what a burst did.
+    #[inline]
+    pub fn add(&self, counts: &Counts) {
+        let pairs = [
+            (&self.new, counts.new_flows),
+            (&self.without_room, counts.flows_without_room),
+            (&self.evicted, counts.evicted_flows),
+            (&self.peer_hits, counts.peer_hits),
+            (&self.previous_table_hits, counts.previous_table_hits),
+            (&self.fragment_hits, counts.fragment_hits),
+            (&self.fragment_misses, counts.fragment_misses),
+        ];
+        for (counter, count) in pairs {
+            if count > 0 {
+                counter.add(count);
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::hash::FlowHasher;
+use super::identity::Identities;
 use super::maglev::{Maglev, Member};
 use super::services::ServiceIndex;
 use crate::service::ServiceKey;
@@ -48,19 +49,46 @@ pub enum HashBy {
 /// What a virtual service of the table is to be.
 #[derive(Clone, Debug)]
 pub struct ServicePlan {
+    /// Its lasting number, by which flow tables know it.
+    pub id: u32,
     /// Its address, protocol and port.
     pub key: ServiceKey,
     /// Slots of its Maglev table.
     pub table_size: u32,
     /// What its flows are hashed by.
     pub hash_by: HashBy,
+    /// How long its flows are remembered.
+    pub timeouts: FlowTimeouts,
+    /// How long after a change a flow without an entry goes where the table before the change would have sent it, in
+    /// seconds; 0 is not at all.
+    pub previous_table_s: u32,
     /// Its real servers.
     pub real_servers: Vec<RealServerPlan>,
+}
+
+/// How long a flow is remembered without a packet, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTimeouts {
+    /// TCP.
+    pub tcp_s: u32,
+    /// TCP, after FIN or RST.
+    pub tcp_fin_s: u32,
+    /// UDP.
+    pub udp_s: u32,
+}
+
+impl Default for FlowTimeouts {
+    /// Those of LVS (`ipvsadm --set`).
+    fn default() -> Self {
+        Self { tcp_s: 900, tcp_fin_s: 120, udp_s: 300 }
+    }
 }
 
 /// What a real server of the table is to be.
 #[derive(Clone, Debug)]
 pub struct RealServerPlan {
+    /// Its lasting number, by which flow tables know it.
+    pub id: u32,
     /// Its address (RIP).
     pub address: IpAddr,
     /// Its share of new flows; 0 while it drains.
@@ -80,6 +108,22 @@ pub struct TablePlan {
     pub services: Vec<ServicePlan>,
     /// Number of workers, each of which has counters of its own.
     pub workers: usize,
+    /// The time of the change, in seconds of CLOCK_MONOTONIC.
+    pub now_s: u32,
+}
+
+impl TablePlan {
+    /// Gives every service and real server its lasting number.
+    #[must_use]
+    pub fn numbered(mut self, identities: &mut Identities) -> Self {
+        for service in &mut self.services {
+            service.id = identities.service(service.key);
+            for real_server in &mut service.real_servers {
+                real_server.id = identities.real_server(service.key, real_server.address);
+            }
+        }
+        self
+    }
 }
 
 /// Which real server each flow goes to, and how its frames are rewritten.
@@ -90,18 +134,32 @@ pub struct ForwardingTable {
     index: ServiceIndex,
     services: Box<[VirtualService]>,
     real_servers: Box<[RealServer]>,
+    /// Position of each real server by its lasting number; [`NOWHERE`] for those that are not in this table.
+    positions_by_id: Box<[u32]>,
     egresses: Box<[Egress]>,
 }
+
+const NOWHERE: u32 = u32::MAX;
 
 /// A virtual service of a table.
 #[derive(Debug)]
 pub struct VirtualService {
     /// Its address, protocol and port.
     pub key: ServiceKey,
+    /// Its lasting number.
+    pub id: u32,
     /// What its flows are hashed by.
     pub hash_by: HashBy,
+    /// How long its flows are remembered.
+    pub timeouts: FlowTimeouts,
     maglev: Arc<Maglev>,
     members: Arc<[Member]>,
+    /// Lasting numbers of the members, and which of them are alive: a change of either may move flows without entries.
+    member_ids: Arc<[(u32, bool)]>,
+    /// When that changed last; `None` if never.
+    changed_s: Option<u32>,
+    /// The table before the change, while flows without entries still go by it.
+    before: Option<Before>,
     /// Position in the table's real servers of each member, by the Maglev table's numbering.
     positions: Box<[u32]>,
     /// Members that frames can be sent to.
@@ -110,6 +168,14 @@ pub struct VirtualService {
     real_server_count: u32,
     /// Verdicts of its frames.
     pub outcomes: Arc<PerWorker<Outcomes>>,
+}
+
+/// How a service's flows were distributed before a change.
+#[derive(Clone, Debug)]
+struct Before {
+    maglev: Arc<Maglev>,
+    member_ids: Arc<[(u32, bool)]>,
+    until_s: u32,
 }
 
 /// A real server of a table; one that serves several services is there once for each.
@@ -123,6 +189,8 @@ pub struct RealServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// Its lasting number.
+    pub id: u32,
     /// Position of its service.
     pub service: u32,
     /// How it is reached.
@@ -266,6 +334,33 @@ impl ForwardingTable {
         None
     }
 
+    /// Position of the real server of a lasting number, if it is in this table.
+    #[inline]
+    pub fn position_of(&self, id: u32) -> Option<u32> {
+        self.positions_by_id.get(id as usize).copied().filter(|position| *position != NOWHERE)
+    }
+
+    /// The real server that a flow without an entry had before the service's last change, while that is asked for.
+    pub fn choose_before(&self, service: &VirtualService, hash: u64, now_s: u32) -> Option<u32> {
+        let before = service.before.as_ref().filter(|before| before.until_s.wrapping_sub(now_s) <= u32::MAX / 2)?;
+        let member = before.maglev.member(before.maglev.slot(hash)?)?;
+        let (id, _) = before.member_ids.get(usize::from(member))?;
+        self.position_of(*id).filter(|position| self.is_alive(*position))
+    }
+
+    /// The hash of a flow by its whole tuple, by which flow tables find it.
+    #[inline]
+    pub fn flow_hash(&self, subject: &Subject) -> u64 {
+        self.hasher.flow(subject)
+    }
+
+    /// The hash of a fragmented datagram, by which fragment tables find it; `subject` may have ports or not.
+    #[inline]
+    pub fn fragment_hash(&self, subject: &Subject) -> u64 {
+        let addresses = Subject { client_port: 0, service_port: 0, ..*subject };
+        self.hasher.again(self.hasher.flow(&addresses), u64::from(subject.fragment_id))
+    }
+
     #[inline]
     fn is_alive(&self, real_server: u32) -> bool {
         self.real_servers.get(real_server as usize).is_some_and(|found| found.alive)
@@ -277,6 +372,13 @@ impl VirtualService {
     #[inline]
     pub fn owner(&self, slot: usize) -> Option<u32> {
         self.positions.get(usize::from(self.maglev.member(slot)?)).copied()
+    }
+
+    /// Whether flows without entries may go elsewhere than they went within the life of a flow.
+    #[inline]
+    pub fn has_changed_lately(&self, now_s: u32) -> bool {
+        self.changed_s
+            .is_some_and(|changed_s| now_s.wrapping_sub(changed_s) <= self.timeouts.tcp_s.max(self.timeouts.udp_s))
     }
 
     /// Number of slots; 0 if no real server has a weight.
@@ -306,6 +408,7 @@ struct Builder<'a> {
     service_outcomes: HashMap<ServiceKey, Arc<PerWorker<Outcomes>>>,
     real_server_outcomes: HashMap<(ServiceKey, IpAddr), Arc<PerWorker<Outcomes>>>,
     real_servers: Vec<RealServer>,
+    previous_services: HashMap<ServiceKey, &'a VirtualService>,
 }
 
 impl<'a> Builder<'a> {
@@ -317,6 +420,7 @@ impl<'a> Builder<'a> {
             service_outcomes: HashMap::new(),
             real_server_outcomes: HashMap::new(),
             real_servers: Vec::new(),
+            previous_services: HashMap::new(),
         };
         if let Some(previous) = previous {
             builder.take_over(previous);
@@ -324,8 +428,9 @@ impl<'a> Builder<'a> {
         builder
     }
 
-    fn take_over(&mut self, previous: &ForwardingTable) {
+    fn take_over(&mut self, previous: &'a ForwardingTable) {
         for service in &previous.services {
+            self.previous_services.insert(service.key, service);
             if previous.hasher == self.plan.hasher {
                 let size = u32::try_from(service.maglev.size()).unwrap_or(0);
                 self.maglevs.insert((Arc::clone(&service.members), size), Arc::clone(&service.maglev));
@@ -342,7 +447,15 @@ impl<'a> Builder<'a> {
         let plan = self.plan;
         let keys: Vec<ServiceKey> = plan.services.iter().map(|service| service.key).collect();
         let services = (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
+        let highest = self.real_servers.iter().map(|real_server| real_server.id as usize + 1).max().unwrap_or(0);
+        let mut positions_by_id = vec![NOWHERE; highest].into_boxed_slice();
+        for (position, real_server) in (0..).zip(&self.real_servers) {
+            if let Some(entry) = positions_by_id.get_mut(real_server.id as usize) {
+                *entry = position;
+            }
+        }
         ForwardingTable {
+            positions_by_id,
             generation: self.previous.map_or(1, |previous| previous.generation + 1),
             hasher: plan.hasher.clone(),
             index: ServiceIndex::new(&keys),
@@ -365,28 +478,61 @@ impl<'a> Builder<'a> {
             .collect();
         weighted.sort_unstable();
         let (members, positions): (Vec<Member>, Vec<u32>) = weighted.into_iter().unzip();
-        let live_members = positions
+        let member_ids: Arc<[(u32, bool)]> = positions
             .iter()
-            .filter(|at| self.real_servers.get(**at as usize).is_some_and(RealServer::is_alive))
-            .count();
+            .filter_map(|at| self.real_servers.get(*at as usize))
+            .map(|real_server| (real_server.id, real_server.alive))
+            .collect();
+        let live_members = member_ids.iter().filter(|(_, alive)| *alive).count();
         let members: Arc<[Member]> = members.into();
         let hasher = &self.plan.hasher;
         let maglev = self
             .maglevs
             .entry((Arc::clone(&members), service.table_size))
             .or_insert_with(|| Arc::new(Maglev::build(&members, service.table_size, hasher)));
+        let maglev = Arc::clone(maglev);
+        let (changed_s, before) = self.change(service, &maglev, &member_ids);
         let workers = self.plan.workers;
         VirtualService {
             key: service.key,
+            id: service.id,
             hash_by: service.hash_by,
-            maglev: Arc::clone(maglev),
+            timeouts: service.timeouts,
+            maglev,
             members,
+            member_ids,
+            changed_s,
+            before,
             positions: positions.into_boxed_slice(),
             live_members,
             first_real_server,
             real_server_count: u32::try_from(service.real_servers.len()).unwrap_or(u32::MAX),
             outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
         }
+    }
+
+    /// When the service's flows were last distributed differently, and how they were before.
+    fn change(
+        &self,
+        service: &ServicePlan,
+        maglev: &Arc<Maglev>,
+        member_ids: &Arc<[(u32, bool)]>,
+    ) -> (Option<u32>, Option<Before>) {
+        let Some(previous) = self.previous_services.get(&service.key) else { return (None, None) };
+        if Arc::ptr_eq(&previous.maglev, maglev) && previous.member_ids == *member_ids {
+            return (previous.changed_s, previous.before.clone());
+        }
+        let now_s = self.plan.now_s;
+        if Arc::ptr_eq(&previous.maglev, maglev) {
+            // Only who is alive: every flow has the same first choice as before.
+            return (Some(now_s), previous.before.clone());
+        }
+        let before = (service.previous_table_s > 0).then(|| Before {
+            maglev: Arc::clone(&previous.maglev),
+            member_ids: Arc::clone(&previous.member_ids),
+            until_s: now_s.wrapping_add(service.previous_table_s),
+        });
+        (Some(now_s), before)
     }
 
     fn real_server(&mut self, service: u32, key: ServiceKey, plan: &RealServerPlan) -> RealServer {
@@ -404,6 +550,7 @@ impl<'a> Builder<'a> {
             mtu: egress.map_or(0, |egress| egress.mtu),
             address: plan.address,
             weight: plan.weight,
+            id: plan.id,
             service,
             next_hop: plan.next_hop,
             outcomes: self

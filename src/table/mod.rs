@@ -2,15 +2,17 @@
 
 mod forwarding;
 mod hash;
+mod identity;
 mod maglev;
 mod publish;
 mod services;
 
 pub use forwarding::{
-    Choice, Egress, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan, ServicePlan, TablePlan,
+    Choice, Egress, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan, ServicePlan, TablePlan,
     VirtualService,
 };
 pub use hash::{DEFAULT_SECRET, FlowHasher};
+pub use identity::Identities;
 pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member, is_prime};
 pub use publish::{Pinned, Published, Reader};
 pub use services::{ServiceIndex, family_of};

@@ -10,7 +10,8 @@ use pointsman::stats::collect::{InterfaceSource, QueueSource, Sources, WorkerSou
 use pointsman::stats::counters::{Counter, Outcomes, QueueCounters, WorkerCounters};
 use pointsman::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
-    Egress, FlowHasher, ForwardingTable, HashBy, NextHop, Published, RealServerPlan, ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, Published, RealServerPlan, ServicePlan,
+    TablePlan,
 };
 use pointsman::wire::MacAddress;
 
@@ -72,8 +73,11 @@ pub(crate) fn director(kernel: Kernel) -> Director {
 pub(crate) fn plan() -> TablePlan {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let hop = |last, egress| Some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, last]), egress });
-    let real_server = |text, weight, next_hop| RealServerPlan { address: address(text), weight, next_hop };
+    let real_server = |text, weight, next_hop| RealServerPlan { id: 0, address: address(text), weight, next_hop };
     let service = |vip, protocol, port, hash_by, real_servers| ServicePlan {
+        id: 0,
+        timeouts: FlowTimeouts::default(),
+        previous_table_s: 0,
         key: ServiceKey { vip: address(vip), protocol, port },
         table_size: 251,
         hash_by,
@@ -104,6 +108,7 @@ pub(crate) fn plan() -> TablePlan {
             ),
         ],
         workers: WORKERS,
+        now_s: 0,
     }
 }
 

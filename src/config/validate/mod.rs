@@ -70,6 +70,7 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     let mut milliseconds = 1000_u32;
     check.number(raw.stats_interval_ms.as_ref(), 10..=3_600_000, &mut milliseconds);
     director.stats_interval = Duration::from_millis(milliseconds.into());
+    check.number(raw.flows_per_worker.as_ref(), 1024..=1 << 28, &mut director.flows_per_worker);
     director
 }
 

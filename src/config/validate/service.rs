@@ -68,6 +68,10 @@ pub(super) fn services(
                 scheduler: settings.scheduler,
                 table_size: settings.table_size,
                 persistence: settings.persistence,
+                tcp_timeout_s: settings.timeouts[0],
+                tcp_fin_timeout_s: settings.timeouts[1],
+                udp_timeout_s: settings.timeouts[2],
+                previous_table_s: settings.timeouts[3],
                 real_servers,
             });
         }
@@ -93,6 +97,8 @@ struct Settings {
     scheduler: Scheduler,
     table_size: u32,
     persistence: Persistence,
+    /// TCP, TCP after FIN, UDP, previous table; in seconds.
+    timeouts: [u32; 4],
 }
 
 fn settings(raw: &RawVirtualService<'_>, check: Check<'_>) -> Settings {
@@ -109,7 +115,12 @@ fn settings(raw: &RawVirtualService<'_>, check: Check<'_>) -> Settings {
             check.refuse(field, format_args!("{name} is not a scheduler"));
         }
     }
-    Settings { scheduler: Scheduler::Mh, table_size: table_size(raw.table_size.as_ref(), check), persistence }
+    let mut timeouts = [900, 120, 300, 0];
+    let fields = [&raw.tcp_timeout_s, &raw.tcp_fin_timeout_s, &raw.udp_timeout_s, &raw.previous_table_s];
+    for ((timeout, field), least) in timeouts.iter_mut().zip(fields).zip([1, 1, 1, 0]) {
+        check.number(field.as_ref(), least..=86_400, timeout);
+    }
+    Settings { scheduler: Scheduler::Mh, table_size: table_size(raw.table_size.as_ref(), check), persistence, timeouts }
 }
 
 fn table_size(field: Option<&Field<i64>>, check: Check<'_>) -> u32 {
