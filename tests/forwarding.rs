@@ -481,6 +481,35 @@ fn two_arms_share_the_way() {
 }
 
 #[test]
+fn what_found_no_room_in_the_completion_ring_is_sent_later() {
+    let Some(lab) = Lab::up(Shape { two_arm: true, ..Shape::default() }) else { return };
+    let mut config = Config::usual();
+    config.interfaces.push(Interface::named("eth1"));
+    for interface in &mut config.interfaces {
+        // What both arms receive leaves by one of them: two bursts, for a completion ring of one.
+        interface.settings.push("cores = [0]\nbatch = 64\ncompletion_ring = 64\npoll = \"busy\"".to_owned());
+    }
+    let director = Director::start(&lab, &config);
+    let arms = [(Host::Client, Host::Director.mac()), (Host::Remote, Mac([2, 0, 0, 0, 0x0a, 2]))].map(|(host, arm)| {
+        let envelope = Envelope { destination: arm, source: host.mac(), tags: &[] };
+        (host, envelope, RawSocket::open(&lab, host, "eth0"))
+    });
+    director.signal(Signal::SIGSTOP);
+    for port in 20_000..20_500 {
+        for (host, envelope, socket) in &arms {
+            socket.send(&envelope.udp(SocketAddr::new(host.ipv4(), port), web4(), b"one of many"));
+        }
+    }
+    director.signal(Signal::SIGCONT);
+
+    let stats = director.quiet_stats();
+    assert_eq!(stats.tx(), 1_000, "{:#}", stats.0);
+    assert_eq!(stats.unsent(), 0, "frames were left in a TX ring\n{:#}", stats.0["interfaces"]);
+    assert!(stats.tx_kicks() < 100, "it is called only when it may take something\n{:#}", stats.0["interfaces"]);
+    stats.assert_identity();
+}
+
+#[test]
 fn malformed_frames_are_counted_and_harm_nobody() {
     let Some(lab) = Lab::up(Shape::default()) else { return };
     let _servers = WebServer::pair(&lab, 80);

@@ -184,9 +184,8 @@ impl Slot {
     /// Whether the key is this one, as the owner sees it. All three words are compared at once: they are in one line.
     #[inline]
     pub(super) fn has_key(&self, key: &FlowKey) -> bool {
-        let differences = self.key.iter().zip(&key.words).fold(0, |all, (word, wanted)| {
-            all | word.load(Ordering::Relaxed) ^ wanted
-        });
+        let differences =
+            self.key.iter().zip(&key.words).fold(0, |all, (word, wanted)| all | word.load(Ordering::Relaxed) ^ wanted);
         differences == 0
     }
 

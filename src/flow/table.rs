@@ -357,9 +357,11 @@ mod tests {
     fn a_flood_of_unconfirmed_flows_has_at_most_half_of_the_table_and_evicts_no_other() {
         let mut table = FlowTable::new(1 << 12).unwrap();
         let reader = table.reader();
-        let established: Vec<u32> = (0..2000).filter(|flow| {
-            table.insert(hash(*flow), &key(*flow), 0, change(FlowState::Established, 900, 1)) == Inserted::Stored
-        }).collect();
+        let established: Vec<u32> = (0..2000)
+            .filter(|flow| {
+                table.insert(hash(*flow), &key(*flow), 0, change(FlowState::Established, 900, 1)) == Inserted::Stored
+            })
+            .collect();
         assert!(established.len() > 1990, "{}", established.len());
         for flow in 10_000..200_000 {
             table.insert(hash(flow), &key(flow), 1, change(FlowState::Unconfirmed, 30, 2));

@@ -72,6 +72,10 @@ struct XskQueue {
     fill: FillQueue,
     completion: CompQueue,
     fd: libc::c_int,
+    /// Descriptors of the TX ring.
+    tx_ring: u32,
+    /// Descriptors of the fill ring.
+    fill_ring: u32,
     /// Most frames that may be with the kernel for receiving.
     fill_target: u64,
     in_fill: u64,
@@ -81,6 +85,14 @@ struct XskQueue {
     busy_poll: bool,
     zero_copy: bool,
     counters: Arc<QueueCounters>,
+}
+
+impl XskQueue {
+    /// Frames in the TX ring that the kernel has not taken yet.
+    #[inline]
+    fn untaken(&mut self) -> u32 {
+        self.tx_ring.saturating_sub(self.tx.nb_free_exact())
+    }
 }
 
 impl XskPort {
@@ -128,8 +140,11 @@ impl XskPort {
     #[inline]
     fn accept(&mut self, at: usize, now_ns: u64) -> Option<XskFrame> {
         let desc = self.scratch[at];
-        let number = self.number_of(&desc);
-        if !self.lies_in_its_chunk(&desc) || !self.ledger.move_frame(number, Place::Fill, Place::Worker) {
+        if !self.lies_in_its_chunk(&desc) {
+            self.ledger.refuse();
+            return None;
+        }
+        if !self.ledger.move_frame(self.number_of(&desc), Place::Fill, Place::Worker) {
             return None;
         }
         Some(XskFrame { desc, received_ns: self.take_stamp(&desc, now_ns) })
@@ -212,23 +227,30 @@ impl Port for XskPort {
             return;
         }
         if !queue.tx.needs_wakeup() {
-            queue.kick_due = false;
+            // The driver is at work and may or may not look again: it asks for a wakeup if not, so look at that again.
+            queue.kick_due = queue.untaken() > 0;
             return;
         }
-        let most_calls = if queue.zero_copy { 1 } else { queue.in_tx / COPY_MODE_TX_BUDGET + 2 };
-        for _ in 0..most_calls {
+        let mut untaken = u32::MAX;
+        for _ in 0..queue.in_tx / COPY_MODE_TX_BUDGET + 2 {
             queue.counters.tx_kicks.add(1);
             match socket::kick_tx(queue.fd) {
-                socket::Kick::Done => {
-                    queue.kick_due = false;
-                    return;
-                }
-                socket::Kick::Again => {}
                 socket::Kick::Refused => {
                     queue.counters.tx_kick_errors.add(1);
                     return;
                 }
+                socket::Kick::Again if queue.zero_copy => return,
+                socket::Kick::Done | socket::Kick::Again => {}
             }
+            // In zero-copy mode the driver has been told and goes on by itself. In copy mode all is done in the call,
+            // and whatever it returned (older kernels say 0 when the completion ring is full), what counts is what it
+            // left. While it takes nothing more, it is called again when completions have been reaped.
+            let left = if queue.zero_copy { 0 } else { queue.untaken() };
+            queue.kick_due = left > 0;
+            if left == 0 || left == untaken {
+                return;
+            }
+            untaken = left;
         }
     }
 
@@ -286,7 +308,8 @@ impl Port for XskPort {
     #[inline]
     fn kick_rx(&mut self, queue: usize) {
         let Some(queue) = self.queues.get_mut(queue) else { return };
-        if queue.busy_poll || queue.fill.needs_wakeup() {
+        // With nothing in the fill ring there is nothing to tell, though the driver may go on asking for more.
+        if queue.busy_poll || queue.fill.needs_wakeup() && queue.fill.nb_free_exact() < queue.fill_ring {
             queue.counters.rx_kicks.add(1);
             socket::kick_rx(queue.fd);
         }

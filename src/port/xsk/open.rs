@@ -39,7 +39,9 @@ pub struct QueuePlan {
     pub interface: String,
     /// Number of the interface's queue.
     pub queue: u32,
-    /// Whether it receives; a queue that only sends gets no frames in its fill ring.
+    /// Whether it receives. A queue that only sends gets no frames in its fill ring, but in zero-copy mode: there the
+    /// driver receives what is the kernel's into frames of this ring, too, and without any the kernel would hear
+    /// nothing more on that queue.
     pub receive: bool,
     /// Descriptors of the RX ring.
     pub rx_ring: u32,
@@ -284,14 +286,17 @@ fn bind(
     let fd = rx.fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `rx` is, which outlives this borrow.
     let handle = SocketHandle::duplicate(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(fail)?;
+    let zero_copy = socket::is_zero_copy(fd).map_err(fail)?;
     let bound = XskQueue {
-        zero_copy: socket::is_zero_copy(fd).map_err(fail)?,
+        zero_copy,
         rx,
         tx,
         fill,
         completion,
         fd,
-        fill_target: if queue.receive { u64::from(plan.fill_ring) } else { 0 },
+        tx_ring: queue.tx_ring,
+        fill_ring: plan.fill_ring,
+        fill_target: if queue.receive || zero_copy { u64::from(plan.fill_ring) } else { 0 },
         in_fill: 0,
         in_tx: 0,
         kick_due: false,
