@@ -180,6 +180,9 @@ impl Port for XskPort {
         let queue = &mut self.queues[queue];
         queue.in_fill = queue.in_fill.saturating_sub(count as u64);
         queue.counters.rx_packets.add(count as u64);
+        if count < received {
+            queue.counters.rx_refused.add((received - count) as u64);
+        }
         queue.counters.rx_bytes.add(bytes);
         count
     }
