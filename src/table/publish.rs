@@ -206,6 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_piles_up_while_readers_sleep() {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let canary = |number| Canary { number, alive: AtomicBool::new(true), dropped: Arc::clone(&dropped) };
+        let published = Published::new(canary(0));
+        let readers = [published.reader(), published.reader()];
+        assert_eq!(readers[0].pin().number, 0);
+        for number in 1..=10_000 {
+            published.publish(canary(number));
+            let left = number - dropped.load(Ordering::SeqCst);
+            assert!(left <= 2, "{left} old values are kept");
+        }
+        assert_eq!(readers[1].pin().number, 10_000);
+    }
+
+    #[test]
     fn a_held_value_is_not_freed() {
         let dropped = Arc::new(AtomicUsize::new(0));
         let canary = |number| Canary { number, alive: AtomicBool::new(true), dropped: Arc::clone(&dropped) };

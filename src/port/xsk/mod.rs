@@ -34,6 +34,8 @@ const COPY_MODE_TX_BUDGET: u64 = 32;
 #[derive(Debug)]
 pub struct XskFrame {
     desc: FrameDesc,
+    /// Number of the memory that it lies in.
+    memory: u32,
     /// 0 without a valid stamp; no frame is received in the first nanosecond after boot.
     received_ns: u64,
 }
@@ -56,6 +58,8 @@ pub struct XskPort {
     queues: Vec<XskQueue>,
     /// Keeps the memory mapped.
     _umem: Umem,
+    /// No other memory of this process has this number: a frame of another port is told by it.
+    memory: u32,
     /// Address of the memory's first byte.
     base: usize,
     frame_size: usize,
@@ -147,7 +151,7 @@ impl XskPort {
         if !self.ledger.move_frame(self.number_of(&desc), Place::Fill, Place::Worker) {
             return None;
         }
-        Some(XskFrame { desc, received_ns: self.take_stamp(&desc, now_ns) })
+        Some(XskFrame { desc, memory: self.memory, received_ns: self.take_stamp(&desc, now_ns) })
     }
 }
 
@@ -189,18 +193,22 @@ impl Port for XskPort {
 
     #[inline]
     fn bytes_mut<'a>(&'a mut self, frame: &'a mut XskFrame) -> &'a mut [u8] {
-        // SAFETY: an `XskFrame` is only made of a descriptor that the ledger moved to the worker and that lies in its
-        // chunk, and it is moved away when the frame leaves the worker; it cannot be copied, so as long as it is
-        // borrowed nobody else accesses the bytes.
+        if frame.memory != self.memory {
+            return &mut [];
+        }
+        // SAFETY: the frame is of this memory. An `XskFrame` is only made of a descriptor that the ledger moved to the
+        // worker and that lies in its chunk, and it is moved away when the frame leaves the worker; it cannot be copied,
+        // so as long as it is borrowed nobody else accesses the bytes. Any bytes are valid.
         unsafe { slice::from_raw_parts_mut(self.pointer(&frame.desc), frame.len()) }
     }
 
     #[inline]
     fn tx_burst(&mut self, queue: usize, frames: &mut Vec<XskFrame>) -> usize {
         let Some(queue) = self.queues.get_mut(queue) else { return 0 };
-        let offered = frames.len().min(self.scratch.len());
-        for (slot, frame) in self.scratch.iter_mut().zip(frames.iter()) {
+        let mut offered = 0;
+        for (slot, frame) in self.scratch.iter_mut().zip(frames.iter()).take_while(|(_, f)| f.memory == self.memory) {
             *slot = frame.desc;
+            offered += 1;
         }
         // SAFETY: the frames are this UMEM's and in the worker's hands; those that were taken are removed below.
         let sent = unsafe { queue.tx.produce(&self.scratch[..offered]) };
@@ -220,7 +228,12 @@ impl Port for XskPort {
 
     #[inline]
     fn release(&mut self, frame: XskFrame) {
-        self.free.push(frame.desc);
+        // One of another port is not used: it is missing there.
+        if frame.memory == self.memory {
+            self.free.push(frame.desc);
+        } else {
+            self.ledger.refuse();
+        }
     }
 
     #[inline]

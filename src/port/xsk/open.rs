@@ -6,6 +6,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use xsk_rs::{FrameDesc, Socket, Umem};
 use super::socket::{self, SocketHandle};
 use super::{Ledger, RING_BATCH, STAMP_LEN, XskPort, XskQueue};
 use crate::stats::counters::QueueCounters;
+
+/// Memories made so far.
+static MEMORIES: AtomicU32 = AtomicU32::new(0);
 
 /// How long a queue that is still taken is tried again: the kernel tears a closed socket down a little late.
 const BUSY_RETRY: Duration = Duration::from_millis(500);
@@ -188,8 +192,11 @@ fn open_as(plan: &XskPlan, mode: BindFlags) -> Result<Opened, OpenError> {
         .map_or(0, |first| unsafe { umem.data(first) }.contents().as_ptr().expose_provenance() - first.addr());
     let mut queues = Vec::with_capacity(plan.queues.len());
     let mut sockets = Vec::with_capacity(plan.queues.len());
+    // Where frames are fewer than fill descriptors, the first queue must not have them all.
+    let share = u64::from(plan.frames) / plan.queues.len().max(1) as u64;
     for queue in &plan.queues {
-        let (bound, handle) = bind(plan, queue, &umem, mode)?;
+        let (mut bound, handle) = bind(plan, queue, &umem, mode)?;
+        bound.fill_target = bound.fill_target.min(share);
         tune(&bound, queue, plan, &mut warnings);
         sockets.push((handle, bound.zero_copy));
         queues.push(bound);
@@ -203,6 +210,7 @@ fn open_as(plan: &XskPlan, mode: BindFlags) -> Result<Opened, OpenError> {
     let port = XskPort {
         queues,
         _umem: umem,
+        memory: MEMORIES.fetch_add(1, Ordering::Relaxed),
         base,
         frame_size: plan.frame_size as usize,
         ledger: Ledger::new(descs.len()),
@@ -312,8 +320,10 @@ fn bind_error(queue: &QueuePlan, mode: BindFlags, source: io::Error) -> OpenErro
         Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => OpenError::NoAfXdp,
         Some(libc::EPERM | libc::EACCES) => OpenError::Permission,
         Some(libc::EBUSY) => OpenError::Occupied { interface, queue: number },
-        // A driver without zero copy says EOPNOTSUPP; one whose set-up does not allow it EINVAL.
-        Some(libc::EOPNOTSUPP | libc::EINVAL) if mode.contains(BindFlags::XDP_ZEROCOPY) => {
+        Some(libc::ENODEV | libc::ENETDOWN | libc::ENXIO) => OpenError::Bind { interface, queue: number, source },
+        // A driver without zero copy says EOPNOTSUPP; one whose set-up does not allow it EINVAL or what it likes
+        // (virtio_net ENOENT, others ENOMEM). If it was not about zero copy, the second try will tell.
+        Some(_) if mode.contains(BindFlags::XDP_ZEROCOPY) => {
             OpenError::ZeroCopyRefused { interface, queue: number, source }
         }
         _ => OpenError::Bind { interface, queue: number, source },
