@@ -510,6 +510,17 @@ fn two_arms_share_the_way() {
 }
 
 #[test]
+fn scarce_frames_serve_every_queue_of_a_worker() {
+    let Some(lab) = Lab::up(Shape { queues: 2, ..Shape::default() }) else { return };
+    let mut config = Config::usual();
+    config.interfaces[0].settings.push("cores = [0]\nframes = 128".to_owned());
+    let director = Director::start(&lab, &config);
+    let fill: Vec<u64> = director.quiet_stats().fill_submitted();
+    assert_eq!(fill.len(), 2);
+    assert!(fill.iter().all(|&submitted| submitted >= 64), "{fill:?}");
+}
+
+#[test]
 fn what_found_no_room_in_the_completion_ring_is_sent_later() {
     let Some(lab) = Lab::up(Shape { two_arm: true, ..Shape::default() }) else { return };
     let mut config = Config::usual();

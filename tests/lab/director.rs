@@ -345,6 +345,14 @@ impl Stats {
         self.sum("workers/*/frames/tx")
     }
 
+    /// Frames handed to each fill ring.
+    pub fn fill_submitted(&self) -> Vec<u64> {
+        every(&self.0, &["interfaces", "*", "queues", "*", "fill_submitted"])
+            .into_iter()
+            .map(|submitted| submitted.as_u64().unwrap())
+            .collect()
+    }
+
     /// System calls that asked the kernel to send.
     pub fn tx_kicks(&self) -> u64 {
         self.sum("interfaces/*/queues/*/tx_kicks")
