@@ -138,7 +138,8 @@ impl<P: Port> Worker<P> {
                 self.forward_burst(queue);
             }
             self.port.kick_tx(queue);
-            self.port.refill(queue);
+            // Where frames are short this may be all that there is to do, and the statistics are to show it.
+            busy |= self.port.refill(queue) > 0;
             self.port.kick_rx(queue);
         }
         if busy {
@@ -246,8 +247,9 @@ impl<P: Port> Worker<P> {
 }
 
 impl<F: Frame> Outgoing<F> {
-    /// Submits all frames to the TX ring of `queue`. A full ring is held against for `hold`; what is left then, and
-    /// everything where there is no queue, is dropped.
+    /// Submits all frames to the TX ring of `queue`. A full ring is held against for `hold` in all, however slowly it
+    /// drains meanwhile: the other queues wait, too. What is left then, and everything where there is no queue, is
+    /// dropped.
     fn send<P: Port<Frame = F>>(&mut self, port: &mut P, queue: Option<usize>, hold: Duration, tally: &Tally<'_>) {
         let Some(queue) = queue else {
             self.drop_all(port, DropReason::NoEgress, tally);
@@ -263,17 +265,13 @@ impl<F: Frame> Outgoing<F> {
             if self.frames.is_empty() {
                 return;
             }
-            port.kick_tx(queue);
-            port.complete(queue);
-            if sent > 0 {
-                full_since_ns = None;
-                continue;
-            }
             let since_ns = *full_since_ns.get_or_insert(now_ns);
             if u128::from(now_ns.saturating_sub(since_ns)) > hold.as_nanos() {
                 self.drop_all(port, DropReason::TxRingFull, tally);
                 return;
             }
+            port.kick_tx(queue);
+            port.complete(queue);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use lab::director::{Config, Director, Interface, Service, pointsman, run_in_vain};
+use lab::director::{Config, Director, Interface, RealServer, Service, pointsman, run_in_vain};
 use lab::frame::{self, Envelope, Mac, Tag};
 use lab::http::{Load, Outcome, WebServer, ask_by_udp, fetch};
 use lab::link::{ForeignProgram, xdp_program};
@@ -111,6 +111,35 @@ fn a_reload_moves_new_connections_and_a_broken_file_changes_nothing() {
     wait_for("the broken file to be named in the log", 5, || director.log().contains("no_such_key").then_some(()));
     assert_eq!(director.stats().weights(), [0, 1]);
     assert_eq!(fetch(&lab, Host::Client, web4()).unwrap().0, "web2");
+}
+
+#[test]
+fn a_reload_that_the_program_has_no_room_for_changes_nothing() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let _servers = WebServer::pair(&lab, 80);
+    let director = Director::start(&lab, &Config::usual().weights([1, 0]));
+    let mut greedy = Config::usual().weights([0, 1]);
+    let macs: Vec<String> = (0..9).map(|last| format!("\"02:00:5e:00:01:{last:02x}\"")).collect();
+    greedy.interfaces[0].settings.push(format!("virtual_macs = [{}]", macs.join(", ")));
+    director.reload(&greedy);
+    wait_for("the reload to be refused", 5, || director.log().contains("not reloaded").then_some(()));
+    assert_eq!(director.stats().weights(), [1, 0]);
+    assert_eq!(fetch(&lab, Host::Client, web4()).unwrap().0, "web1");
+}
+
+#[test]
+fn a_real_server_that_a_reload_adds_and_nobody_answers_for_is_named_once() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let _servers = WebServer::pair(&lab, 80);
+    let director = Director::start(&lab, &Config::usual());
+    let mut with_a_dead_one = Config::usual();
+    let dead = RealServer { address: "192.168.88.77".parse().unwrap(), weight: 1, mac: None };
+    with_a_dead_one.services[0].real_servers.push(dead);
+    director.reload(&with_a_dead_one);
+    let named = || director.log().lines().filter(|line| line.contains("192.168.88.77")).count();
+    wait_for("the log to name it", 10, || (named() > 0).then_some(()));
+    assert_all_answered(&A_FEW.run(&lab, Host::Client, web4(), None));
+    assert_eq!(named(), 1, "{}", director.log());
 }
 
 #[test]
@@ -477,6 +506,46 @@ fn two_arms_share_the_way() {
     remote.send(&envelope.udp(from, web4(), &[0; 1_390]));
     let stats = director.quiet_stats();
     assert_eq!(stats.drops_for("mtu_exceeded"), before + 1, "1,418 bytes do not fit 1,400\n{:#}", stats.0);
+    stats.assert_identity();
+}
+
+#[test]
+fn scarce_frames_serve_every_queue_of_a_worker() {
+    let Some(lab) = Lab::up(Shape { queues: 2, ..Shape::default() }) else { return };
+    let mut config = Config::usual();
+    config.interfaces[0].settings.push("cores = [0]\nframes = 128".to_owned());
+    let director = Director::start(&lab, &config);
+    let fill: Vec<u64> = director.quiet_stats().fill_submitted();
+    assert_eq!(fill.len(), 2);
+    assert!(fill.iter().all(|&submitted| submitted >= 64), "{fill:?}");
+}
+
+#[test]
+fn what_found_no_room_in_the_completion_ring_is_sent_later() {
+    let Some(lab) = Lab::up(Shape { two_arm: true, ..Shape::default() }) else { return };
+    let mut config = Config::usual();
+    config.interfaces.push(Interface::named("eth1"));
+    for interface in &mut config.interfaces {
+        // What both arms receive leaves by one of them: two bursts, for a completion ring of one.
+        interface.settings.push("cores = [0]\nbatch = 64\ncompletion_ring = 64\npoll = \"busy\"".to_owned());
+    }
+    let director = Director::start(&lab, &config);
+    let arms = [(Host::Client, Host::Director.mac()), (Host::Remote, Mac([2, 0, 0, 0, 0x0a, 2]))].map(|(host, arm)| {
+        let envelope = Envelope { destination: arm, source: host.mac(), tags: &[] };
+        (host, envelope, RawSocket::open(&lab, host, "eth0"))
+    });
+    director.signal(Signal::SIGSTOP);
+    for port in 20_000..20_500 {
+        for (host, envelope, socket) in &arms {
+            socket.send(&envelope.udp(SocketAddr::new(host.ipv4(), port), web4(), b"one of many"));
+        }
+    }
+    director.signal(Signal::SIGCONT);
+
+    let stats = director.quiet_stats();
+    assert_eq!(stats.tx(), 1_000, "{:#}", stats.0);
+    assert_eq!(stats.unsent(), 0, "frames were left in a TX ring\n{:#}", stats.0["interfaces"]);
+    assert!(stats.tx_kicks() < 100, "it is called only when it may take something\n{:#}", stats.0["interfaces"]);
     stats.assert_identity();
 }
 

@@ -346,6 +346,22 @@ fn the_first_events_tell_the_state_and_later_ones_the_changes() {
     });
 }
 
+/// Whoever changes the targets forgets those that go, so a target that comes back is told anew, however soon.
+#[test]
+fn a_target_that_goes_and_comes_back_is_told_again() {
+    as_director(|_| {
+        let target = (index("d0"), ip(SERVER_V4));
+        let (sender, events) = unbounded();
+        let watch = NeighborWatch::start(vec![target], sender).unwrap();
+        await_mac(&events, 5, SERVER_V4, Some(SERVER_MAC));
+        for _ in 0..20 {
+            watch.set_targets(Vec::new());
+            watch.set_targets(vec![target]);
+            await_mac(&events, 5, SERVER_V4, Some(SERVER_MAC));
+        }
+    });
+}
+
 #[test]
 fn a_link_that_comes_back_brings_its_real_servers_back_at_once() {
     as_director(|server| {

@@ -15,12 +15,13 @@ mod packets;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use packets::{CLIENT, CLIENT6, VIP, VIP6};
 use pointsman::flow::WorkerFlows;
-use pointsman::port::Port;
-use pointsman::port::memory::MemoryPort;
+use pointsman::port::memory::{MemoryFrame, MemoryPort};
+use pointsman::port::{Census, Port};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::counters::WorkerCounters;
 use pointsman::table::{
@@ -32,7 +33,8 @@ use pointsman::wire::MacAddress;
 use pointsman::worker::{IdlePolicy, Worker, WorkerSettings};
 use proptest::prelude::*;
 
-const FRAMES: usize = 32;
+/// Too few to fill both fill rings and send meanwhile.
+const FRAMES: usize = 14;
 const FILL_RING: usize = 8;
 const TX_RING: usize = 4;
 const SOURCE: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 0xd0]);
@@ -126,6 +128,7 @@ impl Bench {
         assert_eq!(census.total(), FRAMES as u64, "{census:?}");
         assert_eq!(census.free, census.worker, "no frame stays in the worker's hands: {census:?}");
         assert_eq!(census.quarantined, 0);
+        assert_eq!(self.counters.frames_free.get(), census.free, "the statistics show it: {census:?}");
     }
 }
 
@@ -219,6 +222,94 @@ fn a_full_tx_ring_drops_what_does_not_fit_and_says_so() {
     assert!(bench.worker.port_mut().kicks(0) > 0);
     bench.drain();
     bench.check();
+}
+
+/// A port whose kernel sends one frame for each call, slowly.
+struct Trickle(MemoryPort);
+
+impl Trickle {
+    const PACE: Duration = Duration::from_millis(2);
+}
+
+impl Port for Trickle {
+    type Frame = MemoryFrame;
+
+    fn queues(&self) -> usize {
+        self.0.queues()
+    }
+
+    fn rx_burst(&mut self, queue: usize, frames: &mut Vec<MemoryFrame>, most: usize) -> usize {
+        self.0.rx_burst(queue, frames, most)
+    }
+
+    fn bytes_mut<'a>(&'a mut self, frame: &'a mut MemoryFrame) -> &'a mut [u8] {
+        self.0.bytes_mut(frame)
+    }
+
+    fn tx_burst(&mut self, queue: usize, frames: &mut Vec<MemoryFrame>) -> usize {
+        self.0.tx_burst(queue, frames)
+    }
+
+    fn release(&mut self, frame: MemoryFrame) {
+        self.0.release(frame);
+    }
+
+    fn kick_tx(&mut self, queue: usize) {
+        thread::sleep(Self::PACE);
+        self.0.transmit(queue, 1);
+    }
+
+    fn complete(&mut self, queue: usize) -> usize {
+        self.0.complete(queue)
+    }
+
+    fn refill(&mut self, queue: usize) -> usize {
+        self.0.refill(queue)
+    }
+
+    fn kick_rx(&mut self, queue: usize) {
+        self.0.kick_rx(queue);
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        self.0.wait(timeout);
+    }
+
+    fn census(&self) -> Census {
+        self.0.census()
+    }
+}
+
+#[test]
+fn a_tx_ring_that_drains_slowly_holds_a_burst_no_longer_than_is_stated() {
+    const BURST: usize = 64;
+    const HOLD: Duration = Duration::from_millis(10);
+    let published = Published::new(ForwardingTable::build(&plan().numbered(&mut Identities::default()), None));
+    let counters = Arc::new(WorkerCounters::default());
+    let settings = WorkerSettings {
+        worker: 0,
+        batch: BURST,
+        idle: IdlePolicy::Spin,
+        tx_hold: HOLD,
+        egress_queues: vec![vec![Some(0), None]],
+    };
+    let port = Trickle(MemoryPort::new(1, 2 * BURST, BURST, TX_RING));
+    let flows = WorkerFlows::new(1024).unwrap();
+    let mut worker = Worker::new(settings, port, published.reader(), Arc::clone(&counters), flows);
+    for port in 0..BURST as u16 {
+        let segment = packets::tcp(4000 + port, 80);
+        let frame = packets::Ipv4 { source: CLIENT, destination: VIP, ..Default::default() }.frame(&segment);
+        assert!(worker.port_mut().0.deliver(0, &frame, None));
+    }
+
+    let before = Instant::now();
+    worker.turn();
+    let took = before.elapsed();
+
+    let dropped = counters.outcomes.drops[DropReason::TxRingFull.index()].get();
+    assert_eq!(counters.outcomes.tx_packets.get() + dropped, BURST as u64);
+    assert!(counters.outcomes.tx_packets.get() > TX_RING as u64, "it was held");
+    assert!(dropped > 0 && took < HOLD * 5, "held for {took:?}, {dropped} dropped");
 }
 
 #[test]

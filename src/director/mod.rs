@@ -36,6 +36,9 @@ use threads::{Exports, Workers};
 /// How long the start waits for the MAC addresses of real servers, before it takes traffic without those that are
 /// missing.
 const FIRST_RESOLUTION: Duration = Duration::from_millis(250);
+/// After so long without an event, old forwarding tables that can be freed are, and real servers that have not been
+/// found since a reload are named.
+const TIDY: Duration = Duration::from_secs(1);
 /// Room for what the network says while a table is built.
 const EVENTS: usize = 1024;
 
@@ -106,6 +109,7 @@ impl Director {
             .iter()
             .map(|interface| Ok(crate::network::link_by_name(&interface.name)?.index))
             .collect::<Result<Vec<u32>, DirectorError>>()?;
+        start::check_limits(&config)?;
         next_hops.update(&config, &indices)?;
         // First, because it tells whether another director runs.
         let control = ControlSocket::bind(&config.director.control_socket)?;
@@ -134,7 +138,7 @@ impl Director {
             events,
             network,
         };
-        director.resolve_first();
+        director.resolve_first()?;
         director.publish();
         director.next_hops.log_changes();
         director.take_services()?;
@@ -142,16 +146,17 @@ impl Director {
     }
 
     /// Gives the neighbour table a moment, so that the first frames find their real servers.
-    fn resolve_first(&mut self) {
+    fn resolve_first(&mut self) -> Result<(), DirectorError> {
         let deadline = Instant::now() + FIRST_RESOLUTION;
         while !self.next_hops.are_complete() {
             match self.network.recv_deadline(deadline) {
                 Ok(event) => {
-                    self.learn(event);
+                    self.learn(event)?;
                 }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<(), DirectorError> {
@@ -159,6 +164,11 @@ impl Director {
             let event = channel::select! {
                 recv(self.network) -> event => event.map(Event::Network),
                 recv(self.events) -> event => event,
+                default(TIDY) => {
+                    self.published.collect();
+                    self.next_hops.log_changes();
+                    continue;
+                }
             };
             match event {
                 Ok(Event::Network(event)) => self.heed_network(event)?,
@@ -178,12 +188,7 @@ impl Director {
         let mut changed = false;
         let mut next = Some(first);
         while let Some(event) = next {
-            if let NetworkEvent::LinkRemoved { index } = event
-                && let Some(interface) = self.interfaces.iter().find(|interface| interface.facts.index == index)
-            {
-                return Err(DirectorError::InterfaceRemoved { interface: interface.name.clone() });
-            }
-            changed |= self.learn(event);
+            changed |= self.learn(event)?;
             next = self.network.try_recv().ok();
         }
         if changed {
@@ -194,14 +199,19 @@ impl Director {
     }
 
     /// Takes in one thing. Returns whether the forwarding table is to be built anew.
-    fn learn(&mut self, event: NetworkEvent) -> bool {
+    fn learn(&mut self, event: NetworkEvent) -> Result<bool, DirectorError> {
         match event {
             NetworkEvent::NextHop { device_index, address, mac } => {
                 tracing::debug!(real_server = %address, ?mac, "next hop");
-                self.next_hops.learn(device_index, address, mac)
+                Ok(self.next_hops.learn(device_index, address, mac))
             }
-            NetworkEvent::Link { index, up, mac, mtu } => self.learn_link(index, up, mac, mtu),
-            _ => false,
+            NetworkEvent::Link { index, up, mac, mtu } => Ok(self.learn_link(index, up, mac, mtu)),
+            NetworkEvent::LinkRemoved { index } => {
+                match self.interfaces.iter().find(|interface| interface.facts.index == index) {
+                    Some(interface) => Err(DirectorError::InterfaceRemoved { interface: interface.name.clone() }),
+                    None => Ok(false),
+                }
+            }
         }
     }
 
@@ -245,18 +255,26 @@ impl Director {
     /// Has the programs take frames of all services of the configuration.
     fn take_services(&mut self) -> Result<(), DirectorError> {
         let keys: Vec<ServiceKey> = self.config.virtual_services.iter().map(|service| service.key).collect();
+        let mut result = Ok(());
         for (interface, config) in self.interfaces.iter_mut().zip(&self.config.interfaces) {
             if config.receive {
-                interface.program.set_services(keys.iter().copied())?;
+                result = result.and(interface.program.set_services(keys.iter().copied()));
             }
         }
-        Ok(())
+        Ok(result?)
     }
 
     /// Reads the configuration again and applies what can be applied. A bad file changes nothing.
     fn reload(&mut self) {
         let started = Instant::now();
-        match self.try_reload() {
+        let new = match self.read_anew() {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!("not reloaded, everything stays as it was: {error}");
+                return;
+            }
+        };
+        match self.apply(new) {
             Ok(()) => tracing::info!(
                 services = self.config.virtual_services.len(),
                 took = ?started.elapsed(),
@@ -264,12 +282,14 @@ impl Director {
                 self.options.config.display()
             ),
             Err(error) => {
-                tracing::error!("not reloaded, everything stays as it was: {error}");
+                tracing::error!("reloaded, but the XDP program did not take over all of it: {error}; reload once more");
             }
         }
     }
 
-    fn try_reload(&mut self) -> Result<(), DirectorError> {
+    /// Reads the configuration and finds the next hops that it needs. Whatever may be wrong with a file is found here,
+    /// before anything changes.
+    fn read_anew(&mut self) -> Result<Config, DirectorError> {
         let mut new = load(&self.options)?;
         let restart = self.config.restart_differences(&new);
         for difference in &restart {
@@ -283,21 +303,27 @@ impl Director {
             }
         }
         new.director = crate::config::DirectorConfig { secret: new.director.secret, ..self.config.director.clone() };
+        start::check_limits(&new)?;
         let indices: Vec<u32> = self.interfaces.iter().map(|interface| interface.facts.index).collect();
         self.next_hops.update(&new, &indices)?;
+        Ok(new)
+    }
+
+    /// Applies a configuration. What fails does not keep the rest from being done.
+    fn apply(&mut self, new: Config) -> Result<(), DirectorError> {
         let gone = missing_in(&self.config, &new);
         self.config = new;
         self.watch.set_targets(self.next_hops.targets());
         // A service that goes is no longer taken before the table forgets it, one that comes is in the table before it
         // is taken: no frame meets a table without its service.
-        for interface in &mut self.interfaces {
-            interface.program.remove_services(gone.iter().copied())?;
-        }
+        let mut result = Ok(());
         for (interface, config) in self.interfaces.iter_mut().zip(&self.config.interfaces) {
-            interface.program.update_settings(&start::xdp_settings(&self.config, config, interface.mac))?;
+            let settings = start::xdp_settings(&self.config, config, interface.mac);
+            let removed = interface.program.remove_services(gone.iter().copied());
+            result = result.and(removed).and(interface.program.update_settings(&settings));
         }
         self.publish();
-        self.take_services()
+        self.take_services().and(result.map_err(DirectorError::from))
     }
 
     /// Stops in the order that loses nothing that could be kept: no new frames, then the workers finish, then the last

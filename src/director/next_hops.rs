@@ -21,7 +21,8 @@ pub(super) struct NextHops {
 #[derive(Clone, Copy, Debug)]
 struct Reached {
     device_index: u32,
-    egress: u8,
+    /// Position of the interface; a table numbers no more than 256.
+    egress: Option<u8>,
     /// A MAC address of the configuration for every use of the address makes asking needless.
     resolve: bool,
 }
@@ -44,8 +45,7 @@ impl NextHops {
             match on_link(address, indices) {
                 Ok(device) => {
                     let egress = indices.iter().position(|index| *index == device.egress_interface_index);
-                    // There are far fewer than 256 interfaces in a configuration.
-                    let egress = egress.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX);
+                    let egress = egress.and_then(|position| u8::try_from(position).ok());
                     routes.insert(address, Reached { device_index: device.device_index, egress, resolve });
                 }
                 Err(error @ (NetworkError::System { .. } | NetworkError::MissingCapability { .. })) => {
@@ -86,7 +86,7 @@ impl NextHops {
     pub(super) fn of(&self, address: IpAddr, mac: Option<MacAddress>) -> Option<NextHop> {
         let route = self.routes.get(&address)?;
         let mac = mac.or_else(|| self.macs.get(&(route.device_index, address)).copied())?;
-        Some(NextHop { mac, egress: route.egress })
+        Some(NextHop { mac, egress: route.egress? })
     }
 
     /// Whether the MAC address of every real server is known.

@@ -1,6 +1,8 @@
 //! The order of start: look at the interfaces, attach, bind, and only then take traffic. Whatever fails on the way, all
 //! that was done before is undone by dropping it.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::layout::{self, InterfaceFacts, QueueLayout, WorkerLayout};
@@ -11,7 +13,9 @@ use crate::network::{link_by_name, nic};
 use crate::port::xsk::{self, BindMode, Opened, QueuePlan, SocketHandle, XskPlan};
 use crate::stats::counters::{QueueCounters, WorkerCounters};
 use crate::worker::WorkerSettings;
-use crate::xdp::{AttachMode, AttachedMode, NoSocketAction, Settings, XdpProgram};
+use crate::xdp::{
+    AttachMode, AttachedMode, MAX_LOCAL_MACS, MAX_SERVICES, MAX_VIPS, NoSocketAction, Settings, XdpError, XdpProgram,
+};
 
 /// A worker whose sockets are bound but which does not run yet.
 pub(super) struct Prepared {
@@ -82,6 +86,24 @@ pub(super) fn attach(config: &Config) -> Result<Vec<Interface>, DirectorError> {
             })
         })
         .collect()
+}
+
+/// Whether the program's maps hold what `config` asks for.
+pub(super) fn check_limits(config: &Config) -> Result<(), DirectorError> {
+    let services = &config.virtual_services;
+    let vips: BTreeSet<IpAddr> = services.iter().map(|service| service.key.vip).collect();
+    // One place is the interface's own.
+    let macs = config.interfaces.iter().map(|interface| interface.virtual_macs.len() + 1).max().unwrap_or(0);
+    let over = if services.len() > MAX_SERVICES {
+        XdpError::TooManyServices { limit: MAX_SERVICES }
+    } else if vips.len() > MAX_VIPS {
+        XdpError::TooManyVips { limit: MAX_VIPS }
+    } else if macs > MAX_LOCAL_MACS {
+        XdpError::TooManyLocalMacs { count: macs }
+    } else {
+        return Ok(());
+    };
+    Err(over.into())
 }
 
 /// What the program of an interface is to know.

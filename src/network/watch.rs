@@ -74,7 +74,8 @@ pub struct NeighborWatch {
 struct Shared {
     wake: EventFd,
     stop: AtomicBool,
-    new_targets: Mutex<Option<Vec<Target>>>,
+    /// Not yet taken over, in order: one that goes and comes back is forgotten in between.
+    new_targets: Mutex<Vec<Vec<Target>>>,
 }
 
 impl NeighborWatch {
@@ -94,7 +95,7 @@ impl NeighborWatch {
         check_permission(&mut requester)?;
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
             .map_err(|errno| NetworkError::system("make an event descriptor", errno.into()))?;
-        let shared = Arc::new(Shared { wake, stop: AtomicBool::new(false), new_targets: Mutex::new(Some(targets)) });
+        let shared = Arc::new(Shared { wake, stop: AtomicBool::new(false), new_targets: Mutex::new(vec![targets]) });
         let watcher = Watcher {
             shared: Arc::clone(&shared),
             events,
@@ -114,7 +115,7 @@ impl NeighborWatch {
     /// Watches exactly `targets` from now on, soon after this returns. Those that stay keep their MAC address without
     /// a new event; one that was not watched before counts as having none until an event says otherwise.
     pub fn set_targets(&self, targets: Vec<Target>) {
-        *self.shared.new_targets.lock().unwrap_or_else(PoisonError::into_inner) = Some(targets);
+        self.shared.new_targets.lock().unwrap_or_else(PoisonError::into_inner).push(targets);
         self.shared.wake();
     }
 
@@ -200,8 +201,8 @@ impl Watcher {
 
     fn take_commands(&mut self) {
         let _ = self.shared.wake.read(); // nothing to read: nobody called
-        let new_targets = self.shared.new_targets.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(targets) = new_targets {
+        let new_targets = std::mem::take(&mut *self.shared.new_targets.lock().unwrap_or_else(PoisonError::into_inner));
+        for targets in new_targets {
             let now = Instant::now();
             self.targets.replace(&targets, now);
             // Entries that exist already cause no event. This reading also comes before anybody is asked for, which

@@ -24,7 +24,8 @@ pub struct Census {
     pub worker: u64,
     /// Those of `worker` that are free. Between two turns all of them are; what is missing has leaked.
     pub free: u64,
-    /// Descriptors that the kernel gave back without having them. Each is ignored.
+    /// Descriptors that the kernel gave back without having them, or that point where no frame can begin or end. Each is
+    /// ignored; it is no frame, and the sum does not need it.
     pub quarantined: u64,
 }
 
@@ -63,10 +64,16 @@ impl Ledger {
                 true
             }
             _ => {
-                self.census.quarantined += 1;
+                self.refuse();
                 false
             }
         }
+    }
+
+    /// Notes a descriptor that is not used, whatever is wrong with it.
+    #[inline]
+    pub fn refuse(&mut self) {
+        self.census.quarantined += 1;
     }
 
     /// The sums, `free` being the frames on the port's free list.

@@ -366,6 +366,7 @@ fn queue_of(worker: usize, source: &QueueSource) -> QueueReport {
         worker,
         zero_copy: source.zero_copy,
         rx,
+        rx_refused: counters.rx_refused.get(),
         tx: Traffic { packets: counters.tx_packets.get(), bytes: counters.tx_bytes.get() },
         tx_completed,
         fill_submitted: counters.fill_submitted.get(),

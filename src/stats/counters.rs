@@ -119,7 +119,8 @@ pub struct WorkerCounters {
     pub frames_total: Counter,
     /// Frames free in the worker's hands (gauge).
     pub frames_free: Counter,
-    /// Frames whose descriptor came back twice or was never given; they are never used again.
+    /// Descriptors, of RX and of completion rings, that are no frame: the kernel did not have it, or it fits no chunk. They
+    /// are ignored, and the frames that the kernel kept instead count as its own.
     pub frames_quarantined: Counter,
     /// Nanoseconds from the XDP hook to the TX ring, of every stamped frame that was sent.
     pub latency: LatencyHistogram,
@@ -177,10 +178,12 @@ impl FlowCounters {
 /// What a worker counts of one queue of one interface.
 #[derive(Debug, Default)]
 pub struct QueueCounters {
-    /// Descriptors taken from the RX ring.
+    /// Frames taken from the RX ring.
     pub rx_packets: Counter,
     /// Bytes of these frames.
     pub rx_bytes: Counter,
+    /// Descriptors of the RX ring that are no frame, because the kernel did not have it or it fits no chunk.
+    pub rx_refused: Counter,
     /// Frames submitted to the TX ring.
     pub tx_packets: Counter,
     /// Bytes of these frames.

@@ -19,17 +19,20 @@ fn redirect_identity(interfaces: &[InterfaceReport]) -> RedirectIdentity {
     let queues = || interfaces.iter().flat_map(|interface| &interface.queues);
     let redirected = sum_known(interfaces.iter().map(|interface| interface.xdp.map(|xdp| xdp.redirected)));
     let rx_packets = queues().map(|queue| queue.rx.packets).fold(0, u64::wrapping_add);
+    let rx_refused = queues().map(|queue| queue.rx_refused).fold(0, u64::wrapping_add);
     let rx_dropped = sum_known(queues().map(|queue| queue.ring_statistics.map(|rings| rings.rx_dropped)));
     let rx_ring_full = sum_known(queues().map(|queue| queue.ring_statistics.map(|rings| rings.rx_ring_full)));
     let redirect_errors = sum_known(interfaces.iter().map(|interface| interface.redirect_errors));
     let difference = redirected.zip(rx_dropped).zip(rx_ring_full).map(|((redirected, rx_dropped), rx_ring_full)| {
-        let right =
-            [rx_dropped, rx_ring_full, redirect_errors.unwrap_or(0)].into_iter().fold(rx_packets, u64::wrapping_add);
+        let right = [rx_refused, rx_dropped, rx_ring_full, redirect_errors.unwrap_or(0)]
+            .into_iter()
+            .fold(rx_packets, u64::wrapping_add);
         difference(redirected, right)
     });
     RedirectIdentity {
         redirected,
         rx_packets,
+        rx_refused,
         rx_dropped,
         rx_ring_full,
         redirect_errors,
@@ -47,9 +50,7 @@ fn verdict_identity(totals: &Totals) -> VerdictIdentity {
 fn frame_identity(workers: &[WorkerReport]) -> FrameIdentity {
     let sum = |of: fn(&Frames) -> u64| workers.iter().map(|worker| of(&worker.frames)).fold(0, u64::wrapping_add);
     let total = sum(|frames| frames.total);
-    let accounted = [sum(|f| f.fill), sum(|f| f.held), sum(|f| f.tx), sum(|f| f.quarantined)]
-        .into_iter()
-        .fold(0, u64::wrapping_add);
+    let accounted = [sum(|f| f.fill), sum(|f| f.held), sum(|f| f.tx)].into_iter().fold(0, u64::wrapping_add);
     let difference = difference(total, accounted);
     FrameIdentity { total, accounted, difference, holds: difference == 0 }
 }

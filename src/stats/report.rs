@@ -131,6 +131,8 @@ pub struct QueueReport {
     pub zero_copy: bool,
     /// Frames taken from the RX ring.
     pub rx: Traffic,
+    /// Descriptors of the RX ring that were ignored, because the kernel did not have that frame.
+    pub rx_refused: u64,
     /// Frames submitted to the TX ring.
     pub tx: Traffic,
     /// Frames that the kernel handed back after sending.
@@ -241,7 +243,8 @@ pub struct Frames {
     pub held: u64,
     /// With the kernel for sending: submitted to TX rings, not yet completed.
     pub tx: u64,
-    /// Taken out of use, because the kernel gave them back twice or gave one that it never got.
+    /// Descriptors that were ignored, because the kernel gave a frame back twice or gave one that it never got. Not a part
+    /// of `total`: the frame is where it was.
     pub quarantined: u64,
 }
 
@@ -367,13 +370,15 @@ pub struct Identity {
     pub frames: FrameIdentity,
 }
 
-/// redirected = rx_packets + rx_dropped + rx_ring_full + redirect_errors.
+/// redirected = rx_packets + rx_refused + rx_dropped + rx_ring_full + redirect_errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RedirectIdentity {
     /// Redirects that the XDP programs attempted; null if one could not be read.
     pub redirected: Option<u64>,
     /// Frames taken from all RX rings.
     pub rx_packets: u64,
+    /// Descriptors of RX rings that were ignored: other than 0 only by a fault of the kernel or the driver.
+    pub rx_refused: u64,
     /// Sum of `rx_dropped` of all sockets; null if one could not be read.
     pub rx_dropped: Option<u64>,
     /// Sum of `rx_ring_full` of all sockets; null if one could not be read.
@@ -401,7 +406,7 @@ pub struct VerdictIdentity {
     pub holds: bool,
 }
 
-/// total = fill + held + tx + quarantined, over all workers.
+/// total = fill + held + tx, over all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FrameIdentity {
     /// Frames in the workers' memory.

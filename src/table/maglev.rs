@@ -119,7 +119,7 @@ impl Maglev {
 
 /// One permutation per member with weight, in the order of addresses.
 fn permutations(members: &[Member], size: u32, hasher: &FlowHasher) -> Vec<Permutation> {
-    let mut order: Vec<(u16, &Member)> = (0u16..).zip(members).filter(|(_, m)| m.weight > 0).collect();
+    let mut order: Vec<(u16, &Member)> = (0..u16::MAX).zip(members).filter(|(_, m)| m.weight > 0).collect();
     order.sort_by_key(|(_, member)| member.address);
     let size = u64::from(size.max(2));
     order
@@ -294,6 +294,14 @@ mod tests {
             let per_weight = f64::from(*share) / f64::from(member.weight);
             assert!((per_weight / (2111.0 / 21.0) - 1.0).abs() < 0.01, "{share} slots for weight {}", member.weight);
         }
+    }
+
+    #[test]
+    fn members_beyond_the_most_have_no_slots() {
+        let members: Vec<_> = (0..=MAX_MEMBERS as u32 + 1).map(|i| member(i, 1)).collect();
+        let shares = build(&members, 131_101).shares(members.len());
+        assert!(shares[..MAX_MEMBERS].iter().all(|share| *share >= 2));
+        assert_eq!(shares[MAX_MEMBERS..], [0, 0]);
     }
 
     #[test]

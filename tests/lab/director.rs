@@ -340,6 +340,24 @@ impl Stats {
         self.sum("workers/*/tx/packets")
     }
 
+    /// Frames submitted to TX rings that the kernel has not handed back.
+    pub fn unsent(&self) -> u64 {
+        self.sum("workers/*/frames/tx")
+    }
+
+    /// Frames handed to each fill ring.
+    pub fn fill_submitted(&self) -> Vec<u64> {
+        every(&self.0, &["interfaces", "*", "queues", "*", "fill_submitted"])
+            .into_iter()
+            .map(|submitted| submitted.as_u64().unwrap())
+            .collect()
+    }
+
+    /// System calls that asked the kernel to send.
+    pub fn tx_kicks(&self) -> u64 {
+        self.sum("interfaces/*/queues/*/tx_kicks")
+    }
+
     /// Frames that left for a real server.
     pub fn tx_to(&self, real_server: IpAddr) -> u64 {
         every(&self.0, &["virtual_services", "*", "real_servers", "*"])

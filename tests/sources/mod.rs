@@ -137,6 +137,7 @@ pub(crate) fn fill(director: &Director, value: &mut impl FnMut() -> u64) {
         for counter in [
             &queue.rx_packets,
             &queue.rx_bytes,
+            &queue.rx_refused,
             &queue.tx_packets,
             &queue.tx_bytes,
             &queue.tx_completed,

@@ -34,6 +34,8 @@ const COPY_MODE_TX_BUDGET: u64 = 32;
 #[derive(Debug)]
 pub struct XskFrame {
     desc: FrameDesc,
+    /// Number of the memory that it lies in.
+    memory: u32,
     /// 0 without a valid stamp; no frame is received in the first nanosecond after boot.
     received_ns: u64,
 }
@@ -56,6 +58,8 @@ pub struct XskPort {
     queues: Vec<XskQueue>,
     /// Keeps the memory mapped.
     _umem: Umem,
+    /// No other memory of this process has this number: a frame of another port is told by it.
+    memory: u32,
     /// Address of the memory's first byte.
     base: usize,
     frame_size: usize,
@@ -72,6 +76,10 @@ struct XskQueue {
     fill: FillQueue,
     completion: CompQueue,
     fd: libc::c_int,
+    /// Descriptors of the TX ring.
+    tx_ring: u32,
+    /// Descriptors of the fill ring.
+    fill_ring: u32,
     /// Most frames that may be with the kernel for receiving.
     fill_target: u64,
     in_fill: u64,
@@ -81,6 +89,14 @@ struct XskQueue {
     busy_poll: bool,
     zero_copy: bool,
     counters: Arc<QueueCounters>,
+}
+
+impl XskQueue {
+    /// Frames in the TX ring that the kernel has not taken yet.
+    #[inline]
+    fn untaken(&mut self) -> u32 {
+        self.tx_ring.saturating_sub(self.tx.nb_free_exact())
+    }
 }
 
 impl XskPort {
@@ -128,11 +144,14 @@ impl XskPort {
     #[inline]
     fn accept(&mut self, at: usize, now_ns: u64) -> Option<XskFrame> {
         let desc = self.scratch[at];
-        let number = self.number_of(&desc);
-        if !self.lies_in_its_chunk(&desc) || !self.ledger.move_frame(number, Place::Fill, Place::Worker) {
+        if !self.lies_in_its_chunk(&desc) {
+            self.ledger.refuse();
             return None;
         }
-        Some(XskFrame { desc, received_ns: self.take_stamp(&desc, now_ns) })
+        if !self.ledger.move_frame(self.number_of(&desc), Place::Fill, Place::Worker) {
+            return None;
+        }
+        Some(XskFrame { desc, memory: self.memory, received_ns: self.take_stamp(&desc, now_ns) })
     }
 }
 
@@ -165,24 +184,31 @@ impl Port for XskPort {
         let queue = &mut self.queues[queue];
         queue.in_fill = queue.in_fill.saturating_sub(count as u64);
         queue.counters.rx_packets.add(count as u64);
+        if count < received {
+            queue.counters.rx_refused.add((received - count) as u64);
+        }
         queue.counters.rx_bytes.add(bytes);
         count
     }
 
     #[inline]
     fn bytes_mut<'a>(&'a mut self, frame: &'a mut XskFrame) -> &'a mut [u8] {
-        // SAFETY: an `XskFrame` is only made of a descriptor that the ledger moved to the worker and that lies in its
-        // chunk, and it is moved away when the frame leaves the worker; it cannot be copied, so as long as it is
-        // borrowed nobody else accesses the bytes.
+        if frame.memory != self.memory {
+            return &mut [];
+        }
+        // SAFETY: the frame is of this memory. An `XskFrame` is only made of a descriptor that the ledger moved to the
+        // worker and that lies in its chunk, and it is moved away when the frame leaves the worker; it cannot be copied,
+        // so as long as it is borrowed nobody else accesses the bytes. Any bytes are valid.
         unsafe { slice::from_raw_parts_mut(self.pointer(&frame.desc), frame.len()) }
     }
 
     #[inline]
     fn tx_burst(&mut self, queue: usize, frames: &mut Vec<XskFrame>) -> usize {
         let Some(queue) = self.queues.get_mut(queue) else { return 0 };
-        let offered = frames.len().min(self.scratch.len());
-        for (slot, frame) in self.scratch.iter_mut().zip(frames.iter()) {
+        let mut offered = 0;
+        for (slot, frame) in self.scratch.iter_mut().zip(frames.iter()).take_while(|(_, f)| f.memory == self.memory) {
             *slot = frame.desc;
+            offered += 1;
         }
         // SAFETY: the frames are this UMEM's and in the worker's hands; those that were taken are removed below.
         let sent = unsafe { queue.tx.produce(&self.scratch[..offered]) };
@@ -202,7 +228,12 @@ impl Port for XskPort {
 
     #[inline]
     fn release(&mut self, frame: XskFrame) {
-        self.free.push(frame.desc);
+        // One of another port is not used: it is missing there.
+        if frame.memory == self.memory {
+            self.free.push(frame.desc);
+        } else {
+            self.ledger.refuse();
+        }
     }
 
     #[inline]
@@ -212,23 +243,30 @@ impl Port for XskPort {
             return;
         }
         if !queue.tx.needs_wakeup() {
-            queue.kick_due = false;
+            // The driver is at work and may or may not look again: it asks for a wakeup if not, so look at that again.
+            queue.kick_due = queue.untaken() > 0;
             return;
         }
-        let most_calls = if queue.zero_copy { 1 } else { queue.in_tx / COPY_MODE_TX_BUDGET + 2 };
-        for _ in 0..most_calls {
+        let mut untaken = u32::MAX;
+        for _ in 0..queue.in_tx / COPY_MODE_TX_BUDGET + 2 {
             queue.counters.tx_kicks.add(1);
             match socket::kick_tx(queue.fd) {
-                socket::Kick::Done => {
-                    queue.kick_due = false;
-                    return;
-                }
-                socket::Kick::Again => {}
                 socket::Kick::Refused => {
                     queue.counters.tx_kick_errors.add(1);
                     return;
                 }
+                socket::Kick::Again if queue.zero_copy => return,
+                socket::Kick::Done | socket::Kick::Again => {}
             }
+            // In zero-copy mode the driver has been told and goes on by itself. In copy mode all is done in the call,
+            // and whatever it returned (older kernels say 0 when the completion ring is full), what counts is what it
+            // left. While it takes nothing more, it is called again when completions have been reaped.
+            let left = if queue.zero_copy { 0 } else { queue.untaken() };
+            queue.kick_due = left > 0;
+            if left == 0 || left == untaken {
+                return;
+            }
+            untaken = left;
         }
     }
 
@@ -286,7 +324,8 @@ impl Port for XskPort {
     #[inline]
     fn kick_rx(&mut self, queue: usize) {
         let Some(queue) = self.queues.get_mut(queue) else { return };
-        if queue.busy_poll || queue.fill.needs_wakeup() {
+        // With nothing in the fill ring there is nothing to tell, though the driver may go on asking for more.
+        if queue.busy_poll || queue.fill.needs_wakeup() && queue.fill.nb_free_exact() < queue.fill_ring {
             queue.counters.rx_kicks.add(1);
             socket::kick_rx(queue.fd);
         }

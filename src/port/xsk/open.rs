@@ -6,6 +6,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use xsk_rs::{FrameDesc, Socket, Umem};
 use super::socket::{self, SocketHandle};
 use super::{Ledger, RING_BATCH, STAMP_LEN, XskPort, XskQueue};
 use crate::stats::counters::QueueCounters;
+
+/// Memories made so far.
+static MEMORIES: AtomicU32 = AtomicU32::new(0);
 
 /// How long a queue that is still taken is tried again: the kernel tears a closed socket down a little late.
 const BUSY_RETRY: Duration = Duration::from_millis(500);
@@ -39,7 +43,9 @@ pub struct QueuePlan {
     pub interface: String,
     /// Number of the interface's queue.
     pub queue: u32,
-    /// Whether it receives; a queue that only sends gets no frames in its fill ring.
+    /// Whether it receives. A queue that only sends gets no frames in its fill ring, but in zero-copy mode: there the
+    /// driver receives what is the kernel's into frames of this ring, too, and without any the kernel would hear
+    /// nothing more on that queue.
     pub receive: bool,
     /// Descriptors of the RX ring.
     pub rx_ring: u32,
@@ -186,8 +192,11 @@ fn open_as(plan: &XskPlan, mode: BindFlags) -> Result<Opened, OpenError> {
         .map_or(0, |first| unsafe { umem.data(first) }.contents().as_ptr().expose_provenance() - first.addr());
     let mut queues = Vec::with_capacity(plan.queues.len());
     let mut sockets = Vec::with_capacity(plan.queues.len());
+    // Where frames are fewer than fill descriptors, the first queue must not have them all.
+    let share = u64::from(plan.frames) / plan.queues.len().max(1) as u64;
     for queue in &plan.queues {
-        let (bound, handle) = bind(plan, queue, &umem, mode)?;
+        let (mut bound, handle) = bind(plan, queue, &umem, mode)?;
+        bound.fill_target = bound.fill_target.min(share);
         tune(&bound, queue, plan, &mut warnings);
         sockets.push((handle, bound.zero_copy));
         queues.push(bound);
@@ -201,6 +210,7 @@ fn open_as(plan: &XskPlan, mode: BindFlags) -> Result<Opened, OpenError> {
     let port = XskPort {
         queues,
         _umem: umem,
+        memory: MEMORIES.fetch_add(1, Ordering::Relaxed),
         base,
         frame_size: plan.frame_size as usize,
         ledger: Ledger::new(descs.len()),
@@ -284,14 +294,17 @@ fn bind(
     let fd = rx.fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `rx` is, which outlives this borrow.
     let handle = SocketHandle::duplicate(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(fail)?;
+    let zero_copy = socket::is_zero_copy(fd).map_err(fail)?;
     let bound = XskQueue {
-        zero_copy: socket::is_zero_copy(fd).map_err(fail)?,
+        zero_copy,
         rx,
         tx,
         fill,
         completion,
         fd,
-        fill_target: if queue.receive { u64::from(plan.fill_ring) } else { 0 },
+        tx_ring: queue.tx_ring,
+        fill_ring: plan.fill_ring,
+        fill_target: if queue.receive || zero_copy { u64::from(plan.fill_ring) } else { 0 },
         in_fill: 0,
         in_tx: 0,
         kick_due: false,
@@ -307,8 +320,10 @@ fn bind_error(queue: &QueuePlan, mode: BindFlags, source: io::Error) -> OpenErro
         Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => OpenError::NoAfXdp,
         Some(libc::EPERM | libc::EACCES) => OpenError::Permission,
         Some(libc::EBUSY) => OpenError::Occupied { interface, queue: number },
-        // A driver without zero copy says EOPNOTSUPP; one whose set-up does not allow it EINVAL.
-        Some(libc::EOPNOTSUPP | libc::EINVAL) if mode.contains(BindFlags::XDP_ZEROCOPY) => {
+        Some(libc::ENODEV | libc::ENETDOWN | libc::ENXIO) => OpenError::Bind { interface, queue: number, source },
+        // A driver without zero copy says EOPNOTSUPP; one whose set-up does not allow it EINVAL or what it likes
+        // (virtio_net ENOENT, others ENOMEM). If it was not about zero copy, the second try will tell.
+        Some(_) if mode.contains(BindFlags::XDP_ZEROCOPY) => {
             OpenError::ZeroCopyRefused { interface, queue: number, source }
         }
         _ => OpenError::Bind { interface, queue: number, source },

@@ -17,9 +17,9 @@ const SO_BUSY_POLL_BUDGET: c_int = 70;
 /// What came of telling the kernel to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kick {
-    /// All that was submitted is taken.
+    /// The kernel says that it is done, which need not mean that it took all.
     Done,
-    /// The kernel took a part and wants to be called again.
+    /// The kernel wants to be called again.
     Again,
     /// The kernel can send nothing now: no memory, or the link is down.
     Refused,
