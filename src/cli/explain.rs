@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, load};
+use super::{Failure, load, printed};
 use crate::config::Config;
 use crate::director::plan;
 use crate::service::{Protocol, ServiceKey, address_bytes};
@@ -72,7 +72,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     } else {
         print(&explanation, &mut out)
     };
-    written.map_err(|error| Failure::output(&error))
+    printed(written)
 }
 
 fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Explanation {

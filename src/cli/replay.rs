@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{FAILURE, Failure, load};
+use super::{FAILURE, Failure, load, printed};
 use crate::director::plan;
 use crate::replay::{self, Outcome, Replay};
 use crate::table::ForwardingTable;
@@ -66,12 +66,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
         Ok(())
     });
     if !args.json {
-        summary.print(&mut out).map_err(|error| Failure::output(&error))?;
+        printed(summary.print(&mut out))?;
     }
-    out.flush().map_err(|error| Failure::output(&error))?;
+    printed(out.flush())?;
     match result {
         Ok(()) => Ok(()),
-        Err(replay::ReplayError::Report(error)) => Err(Failure::output(&error)),
+        Err(replay::ReplayError::Report(error)) => printed(Err(error)),
         Err(error) => Err(Failure { message: super::with_causes(&error), code: FAILURE }),
     }
 }
