@@ -53,6 +53,9 @@ fn print(config: &Config, table: &ForwardingTable, out: &mut impl Write) -> io::
             interface.batch
         )?;
     }
+    if config.interfaces.is_empty() {
+        writeln!(out, "no [[interface]]: enough for explain and replay; run needs one")?;
+    }
     for (service, of) in table.services().iter().zip(&config.virtual_services) {
         let persistence = if of.persistence == Persistence::Client { ", persistence client" } else { "" };
         writeln!(out, "virtual service {}: scheduler mh, {} slots{persistence}", service.key, of.table_size)?;
