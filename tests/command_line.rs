@@ -36,7 +36,10 @@ fn every_subcommand_has_help_that_tells_its_options() {
         ("run --help", &["--config", "--stats-file", "--stats-interval", "--control-socket", "--log"]),
         ("check --help", &["--config", "--json"]),
         ("stats --help", &["--socket", "--json", "/run/pointsman/control.sock"]),
-        ("explain --help", &["--config", "--json", "<PROTOCOL>", "10.0.0.7:4711", "[2001:db8::7]:4711"]),
+        (
+            "explain --help",
+            &["--config", "--json", "<PROTOCOL>", "10.0.0.7:4711", "[2001:db8::7]:4711", "next_hop_from"],
+        ),
         ("replay --help", &["--config", "--in", "--out", "--mac", "--json", "stands in: 02:04", "real_server"]),
         ("--version", &["pointsman 0."]),
     ] {

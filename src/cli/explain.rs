@@ -14,8 +14,16 @@ use crate::service::{Protocol, ServiceKey, address_bytes};
 use crate::table::{self, ForwardingTable, HashBy};
 use crate::wire::{Family, MacAddress, Shape, Subject};
 
+const NOTES: &str = "\
+A real server without a mac in the configuration is shown with one that stands in, as replay does.
+
+With --json: protocol, client, destination, verdict (tx, pass or drop), reason, service, hash, slot,
+slots, real_server, weight, next_hop, next_hop_from (config or stand_in) and why, a list of
+sentences; null where there is none.";
+
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
+#[command(after_help = NOTES)]
 pub(super) struct ExplainArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]

@@ -17,12 +17,14 @@ use crate::table::ForwardingTable;
 use crate::wire::{MacAddress, ParseMacError};
 
 const NOTES: &str = "\
-A real server without a mac in the configuration gets one that stands in: 02:04 and the four bytes of its IPv4 address,
-or 02:06 and the last four of its IPv6 address. Frames leave with the source address of --mac, or 02:00:00:00:00:01.
-Time is that of the capture. Frames over the mtu of the first [[interface]] (1500 if not set) are dropped.
+A real server without a mac in the configuration gets one that stands in: 02:04 and the four bytes
+of its IPv4 address, or 02:06 and the last four of its IPv6 address. Frames leave with the source
+address of --mac, or 02:00:00:00:00:01. Time is that of the capture. Frames over the mtu of the
+first [[interface]] (1500 if not set) are dropped.
 
-With --json, each line has index (from 0), verdict (tx, pass or drop), reason, service, real_server and dst_mac; the last
-three are null where there is none. `pass` is what a running director leaves to the kernel.";
+With --json, each line has index (from 0), verdict (tx, pass or drop), reason, service, real_server
+and dst_mac; the last three are null where there is none. `pass` is what a running director leaves
+to the kernel.";
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
