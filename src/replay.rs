@@ -1,7 +1,8 @@
 //! The forwarding code over a capture file: what the XDP program and a worker would do with each frame.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pcap_file::pcap::{PcapHeader, PcapReader, PcapWriter, RawPcapPacket};
@@ -16,6 +17,7 @@ use crate::verdict::Verdict;
 use crate::wire::{MacAddress, ethernet};
 
 const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+const BREAKS_OFF: &str = "it breaks off too early";
 
 /// What became of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +120,7 @@ pub enum ReplayError {
         link: DataLink,
     },
     /// It breaks off or contradicts itself.
-    #[error("{} is damaged after frame {frames}: {reason}; the frames before it were replayed", path.display())]
+    #[error("{} is damaged after {frames} frames: {reason}; those before were replayed", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -143,9 +145,7 @@ pub fn file(
     mut report: impl FnMut(u64, &Outcome) -> io::Result<()>,
 ) -> Result<(), ReplayError> {
     let (mut reader, header) = open(input)?;
-    if let (Ok(from), Ok(to)) = (fs::canonicalize(input), fs::canonicalize(output))
-        && from == to
-    {
+    if is_same_file(input, output) {
         return Err(ReplayError::SameFile(input.to_owned()));
     }
     let write_error = |source| ReplayError::Write { path: output.to_owned(), source };
@@ -179,18 +179,25 @@ pub fn file(
 
 fn open(path: &Path) -> Result<(PcapReader<BufReader<File>>, PcapHeader), ReplayError> {
     let read_error = |source| ReplayError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(read_error)?;
-    let mut start = BufReader::new(file);
-    if io::BufRead::fill_buf(&mut start).map_err(read_error)?.starts_with(&PCAPNG_MAGIC) {
+    let mut file = BufReader::new(File::open(path).map_err(read_error)?);
+    if file.fill_buf().map_err(read_error)?.starts_with(&PCAPNG_MAGIC) {
         return Err(ReplayError::PcapNg(path.to_owned()));
     }
-    let reader = PcapReader::new(start)
+    let reader = PcapReader::new(file)
         .map_err(|error| ReplayError::NotACapture { path: path.to_owned(), reason: describe(error) })?;
     let header = reader.header();
     if header.datalink != DataLink::ETHERNET {
         return Err(ReplayError::NotEthernet { path: path.to_owned(), link: header.datalink });
     }
     Ok((reader, header))
+}
+
+/// Whether both paths lead to one file, by links of either kind.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
 }
 
 fn timestamp_ns(packet: &RawPcapPacket<'_>, resolution: TsResolution) -> u64 {
@@ -203,7 +210,8 @@ fn timestamp_ns(packet: &RawPcapPacket<'_>, resolution: TsResolution) -> u64 {
 
 fn describe(error: PcapError) -> String {
     match error {
-        PcapError::IncompleteBuffer => "it breaks off in the middle".to_owned(),
+        PcapError::IncompleteBuffer => BREAKS_OFF.to_owned(),
+        PcapError::IoError(source) if source.kind() == io::ErrorKind::UnexpectedEof => BREAKS_OFF.to_owned(),
         PcapError::IoError(source) => source.to_string(),
         other => other.to_string(),
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, load};
+use super::{Failure, load, printed};
 use crate::config::{Config, Persistence, Queues};
 use crate::director::plan;
 use crate::table::ForwardingTable;
@@ -28,7 +28,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let table = ForwardingTable::build(&plan::offline_plan(&config, plan::STAND_IN_SOURCE), None);
     let mut out = io::stdout().lock();
     let written = if args.json { print_json(&config, &table, &mut out) } else { print(&config, &table, &mut out) };
-    written.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    printed(written.and_then(|()| out.flush()))
 }
 
 fn print(config: &Config, table: &ForwardingTable, out: &mut impl Write) -> io::Result<()> {
@@ -52,6 +52,9 @@ fn print(config: &Config, table: &ForwardingTable, out: &mut impl Write) -> io::
             interface.completion_ring,
             interface.batch
         )?;
+    }
+    if config.interfaces.is_empty() {
+        writeln!(out, "no [[interface]]: enough for explain and replay; run needs one")?;
     }
     for (service, of) in table.services().iter().zip(&config.virtual_services) {
         let persistence = if of.persistence == Persistence::Client { ", persistence client" } else { "" };

@@ -1,21 +1,29 @@
 //! `pointsman explain`.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, load};
+use super::{Failure, load, printed};
 use crate::config::Config;
 use crate::director::plan;
 use crate::service::{Protocol, ServiceKey, address_bytes};
 use crate::table::{self, ForwardingTable, HashBy};
 use crate::wire::{Family, MacAddress, Shape, Subject};
 
+const NOTES: &str = "\
+A real server without a mac in the configuration is shown with one that stands in, as replay does.
+
+With --json: protocol, client, destination, verdict (tx, pass or drop), reason, service, hash, slot,
+slots, real_server, weight, next_hop, next_hop_from (config or stand_in) and why, a list of
+sentences; null where there is none.";
+
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
+#[command(after_help = NOTES)]
 pub(super) struct ExplainArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
@@ -45,17 +53,12 @@ struct Explanation {
     hash: Option<String>,
     slot: Option<usize>,
     slots: Option<usize>,
-    real_server: Option<RealServer>,
-    why: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct RealServer {
-    address: std::net::IpAddr,
-    weight: u32,
-    next_hop: MacAddress,
+    real_server: Option<IpAddr>,
+    weight: Option<u32>,
+    next_hop: Option<MacAddress>,
     /// `config`, or `stand_in` where only the neighbour table of a running director could tell.
-    next_hop_from: &'static str,
+    next_hop_from: Option<&'static str>,
+    why: Vec<String>,
 }
 
 /// Explains one flow.
@@ -72,7 +75,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     } else {
         print(&explanation, &mut out)
     };
-    written.map_err(|error| Failure::output(&error))
+    printed(written)
 }
 
 fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Explanation {
@@ -88,11 +91,14 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
         slot: None,
         slots: None,
         real_server: None,
+        weight: None,
+        next_hop: None,
+        next_hop_from: None,
         why: Vec::new(),
     };
     let service = table.service_of(&subject).and_then(|position| table.services().get(position as usize));
     let Some(service) = service else {
-        explanation.why.push(no_service(args, table, &subject));
+        explanation.why.push(no_service(args, table));
         return explanation;
     };
     let key = service.key;
@@ -137,19 +143,17 @@ fn explain_next_hop(explanation: &mut Explanation, real_server: &table::RealServ
         Some(mac) => format!("its next hop is {mac}, from the configuration"),
         None => format!("its next hop comes from the neighbour table of the running director; {next_hop} stands in"),
     });
-    explanation.real_server = Some(RealServer {
-        address: real_server.address,
-        weight: real_server.weight,
-        next_hop,
-        next_hop_from: if mac.is_some() { "config" } else { "stand_in" },
-    });
+    explanation.real_server = Some(real_server.address);
+    explanation.weight = Some(real_server.weight);
+    explanation.next_hop = Some(next_hop);
+    explanation.next_hop_from = Some(if mac.is_some() { "config" } else { "stand_in" });
 }
 
-fn no_service(args: &ExplainArgs, table: &ForwardingTable, subject: &Subject) -> String {
+fn no_service(args: &ExplainArgs, table: &ForwardingTable) -> String {
     let others: Vec<String> = table
         .services()
         .iter()
-        .filter(|service| address_bytes(service.key.vip) == subject.vip && service.key.vip == args.destination.ip())
+        .filter(|service| service.key.vip == args.destination.ip())
         .map(|service| service.key.to_string())
         .collect();
     if others.is_empty() {
@@ -164,7 +168,7 @@ fn no_service(args: &ExplainArgs, table: &ForwardingTable, subject: &Subject) ->
     }
 }
 
-fn configured_mac(config: &Config, service: &ServiceKey, address: std::net::IpAddr) -> Option<MacAddress> {
+fn configured_mac(config: &Config, service: &ServiceKey, address: IpAddr) -> Option<MacAddress> {
     let service = config.virtual_services.iter().find(|found| found.key == *service)?;
     service.real_servers.iter().find(|found| found.address == address)?.mac
 }
@@ -187,12 +191,12 @@ fn subject(args: &ExplainArgs) -> Subject {
 
 fn print(explanation: &Explanation, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{} {} -> {}", explanation.protocol, explanation.client, explanation.destination)?;
-    match &explanation.real_server {
-        Some(real_server) => {
-            writeln!(out, "goes to real server {} by next hop {}", real_server.address, real_server.next_hop)?;
+    match (explanation.real_server, explanation.next_hop) {
+        (Some(real_server), Some(next_hop)) => {
+            writeln!(out, "goes to real server {real_server} by next hop {next_hop}")?;
         }
-        None if explanation.verdict == "pass" => writeln!(out, "is left to the kernel")?,
-        None => writeln!(out, "is dropped ({})", explanation.reason)?,
+        _ if explanation.verdict == "pass" => writeln!(out, "is left to the kernel")?,
+        _ => writeln!(out, "is dropped ({})", explanation.reason)?,
     }
     writeln!(out, "because")?;
     explanation.why.iter().try_for_each(|reason| writeln!(out, "  - {reason}"))

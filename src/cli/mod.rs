@@ -1,4 +1,3 @@
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room is where the program talks to its user")]
 //! The command line: one file for each subcommand. They print and exit; decisions are made elsewhere.
 
 mod check;
@@ -8,6 +7,9 @@ mod run;
 pub mod stats;
 mod text;
 
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -63,9 +65,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !failure.message.is_empty() {
-                eprintln!("pointsman: {}", failure.message);
-            }
+            tell(&failure.message);
             ExitCode::from(failure.code)
         }
     }
@@ -88,21 +88,28 @@ impl Failure {
     fn bad_input(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: BAD_INPUT }
     }
-
-    /// The standard output is gone. A closed pipe is the reader's way to say that it has enough.
-    fn output(error: &std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            Self { message: String::new(), code: 0 }
-        } else {
-            Self { message: format!("cannot write the output: {error}"), code: FAILURE }
-        }
-    }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::bad_input(error.to_string())
     }
+}
+
+/// Whether all could be printed. A closed pipe is the reader's way to say that it has enough.
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure { message: format!("cannot write the output: {error}"), code: FAILURE })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints to standard error. Where that is gone there is nobody to tell, which is no reason to panic as `eprintln!`
+/// does.
+fn tell(message: impl Display) {
+    let _ = writeln!(io::stderr(), "pointsman: {message}");
 }
 
 /// The message of an error and of what caused it, unless that is in the message already.
@@ -121,10 +128,10 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Reads a configuration for a command that runs nothing; warnings go to standard error.
-fn load(path: &std::path::Path) -> Result<Config, Failure> {
+fn load(path: &Path) -> Result<Config, Failure> {
     let loaded = config::load(path)?;
     for warning in &loaded.warnings {
-        eprintln!("pointsman: warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     Ok(loaded.config)
 }

@@ -58,12 +58,25 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 fn start_log(args: &RunArgs) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&args.log)
         .map_err(|error| Failure::bad_input(format!("--log {:?}: {error}; use for example info or debug", args.log)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if let Some(word) = args.log.split(',').find(|part| !part.contains(['=', '[']) && !is_level(part)) {
+        return Err(Failure::bad_input(format!("--log: {word:?} is not a level; use for example info or debug")));
+    }
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // Else a full disk or a closed pipe behind standard error is reported there by a macro that panics.
+        .log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// A lone word that is no level would be taken for the name of a module, and silence the rest.
+fn is_level(word: &str) -> bool {
+    word.trim().parse::<tracing::level_filters::LevelFilter>().is_ok()
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
