@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::flow::WorkerFlows;
-use pointsman::forward::{Counts, forward};
+use pointsman::forward::{Counts, decide, forward, prepare};
 use pointsman::port::memory::MemoryPort;
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::counters::WorkerCounters;
@@ -146,6 +146,70 @@ fn bench_worker(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A burst of frames whose clients change from burst to burst, in an order that no prefetcher guesses.
+struct Clients {
+    frames: Vec<Vec<u8>>,
+    mask: u32,
+    state: u32,
+}
+
+impl Clients {
+    fn new(flows: u32) -> Self {
+        Self { frames: frames(BURST, 1), mask: flows - 1, state: 1 }
+    }
+
+    /// The next of all flows in turn (Hull and Dobell: a full period), at random places.
+    fn next_burst(&mut self) -> &mut [Vec<u8>] {
+        for frame in &mut self.frames {
+            self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let client = 0x0a00_0000 + (self.state >> 3 & self.mask);
+            frame[26..30].copy_from_slice(&client.to_be_bytes());
+        }
+        &mut self.frames
+    }
+}
+
+/// Parse, look up, decide, rewrite: with the flow table's lines fetched ahead over a burst, and one frame after another.
+fn bench_flows(criterion: &mut Criterion) {
+    let table = ForwardingTable::build(&plan(1, 100), None);
+    let mut counts = Counts::default();
+    let mut group = criterion.benchmark_group("flow table, burst of 64");
+    group.throughput(Throughput::Elements(u64::from(BURST)));
+    for flows in [1u32 << 10, 1 << 16, 1 << 20, 1 << 22] {
+        let mut memory = WorkerFlows::new(flows as usize).unwrap();
+        for client in (0..flows).flat_map(|client| [client, client]) {
+            let mut frame = frames(1, 1).remove(0);
+            frame[26..30].copy_from_slice(&(0x0a00_0000 + client).to_be_bytes());
+            forward(&mut frame, &table, &mut memory, &mut counts, 1);
+        }
+        let mut clients = Clients::new(flows);
+        let mut prepared = Vec::with_capacity(BURST as usize);
+        let mut burst = |clients: &mut Clients, memory: &mut WorkerFlows| {
+            let frames = clients.next_burst();
+            prepared.extend(frames.iter().map(|frame| prepare(frame, &table, memory)));
+            for (frame, prepared) in frames.iter_mut().zip(prepared.drain(..)) {
+                black_box(decide(&prepared, frame, &table, memory, &mut counts, 1));
+            }
+        };
+        group.bench_function(BenchmarkId::new("hit, fetched ahead", flows), |b| {
+            b.iter(|| burst(&mut clients, &mut memory));
+        });
+        // Clients that were never seen: each burst is 64 new flows.
+        let mut strangers = Clients::new(1 << 28);
+        group.bench_function(BenchmarkId::new("miss with insert, fetched ahead", flows), |b| {
+            b.iter(|| burst(&mut strangers, &mut memory));
+        });
+        group.bench_function(BenchmarkId::new("hit, one by one", flows), |b| {
+            b.iter(|| {
+                for frame in clients.next_burst() {
+                    black_box(forward(frame, &table, &mut memory, &mut Counts::default(), 1));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 fn bench_maglev(criterion: &mut Criterion) {
     let hasher = FlowHasher::new("bench");
     let mut group = criterion.benchmark_group("maglev build");
@@ -173,5 +237,5 @@ fn bench_publication(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_steps, bench_worker, bench_maglev, bench_publication);
+criterion_group!(benches, bench_steps, bench_worker, bench_flows, bench_maglev, bench_publication);
 criterion_main!(benches);

@@ -225,9 +225,7 @@ fn entries_expire_by_state() {
     for (description, packets, life_s) in cases {
         for (after_s, known) in [(life_s - 1, true), (life_s, false)] {
             let mut director = Director::new(1, 1024, &FIVE);
-            let port = (1024..)
-                .find(|port| director.send(0, segment(7, *port, SYN)) == Some(address(1)))
-                .unwrap();
+            let port = (1024..).find(|port| director.send(0, segment(7, *port, SYN)) == Some(address(1))).unwrap();
             director.now_s += 100;
             for flags in packets {
                 director.send(0, segment(7, port, *flags));

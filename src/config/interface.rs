@@ -12,6 +12,9 @@ pub const MAX_CORE: usize = 1023;
 /// The largest queue number that `queues` takes.
 pub const MAX_QUEUE: u32 = 1023;
 
+/// The most `virtual_macs` of one interface: with its own address they fill the XDP program's eight places.
+pub const MAX_VIRTUAL_MACS: usize = 7;
+
 /// One interface that the director receives from or sends out of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InterfaceConfig {

@@ -26,7 +26,7 @@ use crate::wire::MacAddress;
 
 pub use error::{ConfigError, Finding, Warning};
 pub use interface::{
-    AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, PollMode, Queues,
+    AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, MAX_VIRTUAL_MACS, PollMode, Queues,
 };
 pub use raw::{AcceptedKey, accepted_keys};
 pub use restart::RestartNeeded;

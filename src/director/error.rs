@@ -11,15 +11,15 @@ pub enum DirectorError {
     /// The configuration is bad.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A core that is not there or not allowed.
-    #[error("cores of {interface}: CPU {core} is not one that this process may use ({available})")]
+    /// A core that is not there.
+    #[error("cores of {interface}: there is no CPU {core} online; there are {online}")]
     NoSuchCore {
         /// The interface.
         interface: String,
         /// The core.
         core: usize,
         /// Those there are.
-        available: String,
+        online: String,
     },
     /// A queue that is not there.
     #[error("queues of {interface}: there is no queue {queue}, it has {queues} (see: ethtool -l {interface})")]

@@ -77,16 +77,17 @@ pub fn workers(
     interfaces: &[InterfaceConfig],
     facts: &[InterfaceFacts],
     available_cores: &[usize],
+    online_cores: &[usize],
 ) -> Result<Vec<WorkerLayout>, DirectorError> {
     let automatic = automatic_cores(available_cores);
     let mut by_core: BTreeMap<usize, Vec<QueueLayout>> = BTreeMap::new();
     for (position, (interface, facts)) in interfaces.iter().zip(facts).enumerate().filter(|(_, (i, _))| i.receive) {
         let cores = if interface.cores.is_empty() { &automatic } else { &interface.cores };
-        if let Some(core) = cores.iter().find(|core| !available_cores.contains(core)) {
+        if let Some(core) = cores.iter().find(|core| !online_cores.contains(core)) {
             return Err(DirectorError::NoSuchCore {
                 interface: interface.name.clone(),
                 core: *core,
-                available: list(available_cores),
+                online: list(online_cores),
             });
         }
         for (queue, core) in queues_of(interface, facts)?.into_iter().zip(cores.iter().cycle()) {
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn queues_go_round_the_cores_and_the_first_cpu_comes_last() {
         let eth0 = InterfaceConfig::named("eth0");
-        let laid_out = workers(std::slice::from_ref(&eth0), &[facts(3)], &[0, 1]).unwrap();
+        let laid_out = workers(std::slice::from_ref(&eth0), &[facts(3)], &[0, 1], &[0, 1]).unwrap();
         assert_eq!(
             laid_out,
             [
@@ -200,14 +201,14 @@ mod tests {
             ]
         );
         let pinned = InterfaceConfig { cores: vec![0], ..eth0 };
-        let laid_out = workers(&[pinned], &[facts(2)], &[0, 1]).unwrap();
+        let laid_out = workers(&[pinned], &[facts(2)], &[0, 1], &[0, 1]).unwrap();
         assert_eq!(laid_out, [WorkerLayout { core: 0, queues: vec![queue(0, 0), queue(0, 1)] }]);
     }
 
     #[test]
     fn both_arms_of_a_queue_are_one_workers() {
         let arms = [InterfaceConfig::named("eth0"), InterfaceConfig::named("eth1")];
-        let laid_out = workers(&arms, &[facts(2), facts(2)], &[0, 1, 2, 3]).unwrap();
+        let laid_out = workers(&arms, &[facts(2), facts(2)], &[0, 1, 2, 3], &[0, 1, 2, 3]).unwrap();
         assert_eq!(laid_out[0].queues, [queue(0, 0), queue(1, 0)]);
         assert_eq!(laid_out[0].egress_queues(2), [[Some(0), Some(1)], [Some(0), Some(1)]]);
     }
@@ -216,19 +217,19 @@ mod tests {
     fn an_interface_that_only_sends_gives_each_worker_a_queue() {
         let arms =
             [InterfaceConfig::named("eth0"), InterfaceConfig { receive: false, ..InterfaceConfig::named("eth1") }];
-        let laid_out = workers(&arms, &[facts(2), facts(2)], &[0, 1, 2]).unwrap();
+        let laid_out = workers(&arms, &[facts(2), facts(2)], &[0, 1, 2], &[0, 1, 2]).unwrap();
         assert_eq!(laid_out[1].queues, [queue(0, 1), queue(1, 1)]);
-        let error = workers(&arms, &[facts(2), facts(1)], &[0, 1, 2]).unwrap_err();
+        let error = workers(&arms, &[facts(2), facts(1)], &[0, 1, 2], &[0, 1, 2]).unwrap_err();
         assert!(matches!(error, DirectorError::TooFewSendQueues { queues: 1, workers: 2, .. }), "{error}");
     }
 
     #[test]
     fn what_is_not_there_is_refused() {
         let listed = InterfaceConfig { queues: Queues::List(vec![0, 4]), ..InterfaceConfig::named("eth0") };
-        let error = workers(&[listed], &[facts(4)], &[0]).unwrap_err();
+        let error = workers(&[listed], &[facts(4)], &[0], &[0]).unwrap_err();
         assert!(matches!(error, DirectorError::NoSuchQueue { queue: 4, .. }), "{error}");
         let pinned = InterfaceConfig { cores: vec![7], ..InterfaceConfig::named("eth0") };
-        let error = workers(&[pinned], &[facts(1)], &[0, 1]).unwrap_err();
+        let error = workers(&[pinned], &[facts(1)], &[0, 1], &[0, 1]).unwrap_err();
         assert!(matches!(error, DirectorError::NoSuchCore { core: 7, .. }), "{error}");
     }
 

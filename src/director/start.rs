@@ -126,7 +126,7 @@ pub(super) fn prepare(config: &Config, interfaces: &[Interface]) -> Result<Vec<P
     let mut available: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     available.sort_unstable();
-    let layouts = layout::workers(&config.interfaces, &facts, &available)?;
+    let layouts = layout::workers(&config.interfaces, &facts, &available, &online_cores(&available))?;
     let mut prepared = layouts
         .iter()
         .enumerate()
@@ -143,6 +143,18 @@ pub(super) fn prepare(config: &Config, interfaces: &[Interface]) -> Result<Vec<P
         .collect::<Result<Vec<_>, DirectorError>>()?;
     introduce(&mut prepared);
     Ok(prepared)
+}
+
+/// The CPUs that there are. Those that `isolcpus` keeps free are not among the ones that a process is started on, but a
+/// worker may be pinned to them all the same.
+fn online_cores(available: &[usize]) -> Vec<usize> {
+    let listed = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let ranges = listed.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
+    });
+    let online: Vec<usize> = ranges.flatten().collect();
+    if online.is_empty() { available.to_vec() } else { online }
 }
 
 fn prepare_worker(

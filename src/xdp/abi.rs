@@ -16,9 +16,9 @@ pub const STAMP_BYTES: usize = 16;
 /// MAC addresses that an interface can be reached by.
 pub const MAX_LOCAL_MACS: usize = 8;
 /// Distinct virtual IP addresses of an interface.
-pub const MAX_VIPS: usize = 4096;
+pub const MAX_VIPS: usize = 65_536;
 /// Virtual services of an interface, not counting those on port 0.
-pub const MAX_SERVICES: usize = 16384;
+pub const MAX_SERVICES: usize = 65_536;
 /// Receive queues of an interface that can have a socket.
 pub const MAX_QUEUES: u32 = 1024;
 

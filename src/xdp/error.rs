@@ -42,7 +42,7 @@ pub enum XdpError {
     /// Another XDP program is on the interface. It is never replaced.
     #[error(
         "{interface} already has the XDP program {} ({mode} mode), which is not replaced: stop the process that \
-         attached it (bpftool link show), or remove it with: ip link set dev {interface} xdp off",
+         attached it (bpftool link show), or, if it is attached without a link, ip link set dev {interface} xdp off",
         name_and_id(.program_name.as_deref(), *.program_id)
     )]
     Occupied {

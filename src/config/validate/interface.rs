@@ -250,6 +250,9 @@ fn virtual_macs(field: Option<&Field<Vec<Item<&str>>>>, check: Check<'_>) -> Vec
         let path = format!("{}[{index}]", check.place.path_of(field.key.name));
         check.findings.refuse(item.at, path, message);
     }
+    if macs.len() > MAX_VIRTUAL_MACS {
+        check.refuse_with(field, format!("{} virtual MACs are too many; use {MAX_VIRTUAL_MACS} at most", macs.len()));
+    }
     macs
 }
 
