@@ -116,6 +116,7 @@ fn words(address: &[u8; 16]) -> (u64, u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "cutting numbers down is how the patterns are made")]
 mod tests {
     use super::*;
     use crate::wire::Shape;
@@ -162,8 +163,11 @@ mod tests {
         (squares - freedom) / (2.0 * freedom).sqrt()
     }
 
+    /// Its name, the `i`-th flow of it, and whether the clients differ.
+    type Pattern = (&'static str, fn(u64) -> Subject, bool);
+
     /// Clients as they come: in a row, a subnet each, behind one address, or with ports that step.
-    fn patterns() -> Vec<(&'static str, fn(u64) -> Subject, bool)> {
+    fn patterns() -> Vec<Pattern> {
         use Family::{V4, V6};
         let in_client_mode = true;
         vec![
