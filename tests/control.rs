@@ -21,32 +21,48 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pointsman::clock;
 use pointsman::control::api::{Handle, Health};
 use pointsman::control::client::{Client, ClientError};
+use pointsman::control::explain::FlowQuestion;
+use pointsman::control::flows::{FlowEntry, FlowFilter, FlowTables};
 use pointsman::control::server::{Limits, Server};
 use pointsman::control::socket::{BindError, ControlSocket};
+use pointsman::flow::{Change, FlowCounts, FlowKey, FlowState, WorkerFlows};
+use pointsman::service::Protocol;
 use pointsman::stats::collect::Collector;
 use pointsman::stats::counters::WorkerCounters;
+use pointsman::table::{ForwardingTable, Identities, Published};
 use serde_json::Value;
-use sources::{Kernel, director};
+use sources::{Kernel, director, plan};
 
 /// A server on a socket in a directory of its own, and the counters of its first worker.
 struct Running {
     server: Option<Server>,
     path: PathBuf,
     worker: Arc<WorkerCounters>,
+    flows: Vec<WorkerFlows>,
+    tables: Arc<Published<ForwardingTable>>,
     _directory: tempfile::TempDir,
 }
 
 fn running(limits: Limits) -> Running {
+    running_with(limits, sources::FLOWS)
+}
+
+/// As [`running`], with workers that remember so many flows.
+fn running_with(limits: Limits, flows: usize) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("control.sock");
     let director = director(Kernel::default());
+    let tables = Arc::clone(&director.sources.tables);
     let worker = Arc::clone(&director.workers[0]);
     let collector = Collector::new(director.sources);
-    let handle = Handle { stats: Arc::new(move || collector.collect()) };
+    let workers: Vec<WorkerFlows> = (0..sources::WORKERS).map(|_| WorkerFlows::new(flows).unwrap()).collect();
+    let flows = FlowTables::new(workers.iter().map(WorkerFlows::as_peer), Arc::clone(&tables));
+    let handle = Handle { stats: Arc::new(move || collector.collect()), flows };
     let server = Server::start_with(ControlSocket::bind(&path).unwrap(), handle, limits).unwrap();
-    Running { server: Some(server), path, worker, _directory: directory }
+    Running { server: Some(server), path, worker, flows: workers, tables, _directory: directory }
 }
 
 /// Sends `request` as it is and reads all of the answer; the server must close the connection.
@@ -110,8 +126,12 @@ fn many_clients_are_served_over_the_limit_of_connections() {
 fn errors_are_json() {
     let running = running(Limits::default());
     for (line, status, error) in [
-        ("GET /", "404 Not Found", "there is no /; try /v1/stats or /v1/health"),
-        ("GET /v2/stats?x=1", "404 Not Found", "there is no /v2/stats; try /v1/stats or /v1/health"),
+        ("GET /", "404 Not Found", "there is no /; try /v1/stats, /v1/health, /v1/flows or /v1/explain"),
+        (
+            "GET /v2/stats?x=1",
+            "404 Not Found",
+            "there is no /v2/stats; try /v1/stats, /v1/health, /v1/flows or /v1/explain",
+        ),
         (
             "DELETE /v1/stats",
             "405 Method Not Allowed",
@@ -339,4 +359,315 @@ fn the_client_says_in_words_what_is_wrong() {
     );
     assert_eq!(client.stats().unwrap_err().to_string(), silent);
     server.join().unwrap();
+}
+
+const WEB: &str = "192.168.88.15:80";
+const CLIENT: [u8; 4] = [10, 0, 0, 7];
+
+fn question(client: &str, destination: &str) -> FlowQuestion {
+    let protocol = if destination.starts_with('[') { Protocol::Udp } else { Protocol::Tcp };
+    FlowQuestion { protocol, client: client.parse().unwrap(), destination: destination.parse().unwrap() }
+}
+
+/// Has a worker remember a flow, at the real server of this position.
+fn remember(running: &mut Running, worker: usize, question: &FlowQuestion, state: FlowState, real_server: usize) {
+    let reader = running.tables.reader();
+    let table = reader.pin();
+    let subject = question.subject();
+    let service = &table.services()[table.service_of(&subject).unwrap() as usize];
+    let (hash, key) = (table.flow_hash(&subject), FlowKey::flow(&subject, service.id));
+    let entry = Change { state, life_s: 200, real_server: table.real_servers()[real_server].id };
+    running.flows[worker].flows.insert(hash, &key, clock::monotonic_s(), entry);
+}
+
+/// Publishes a table in which the plan is changed.
+fn change(running: &Running, change: impl FnOnce(&mut pointsman::table::TablePlan)) {
+    let mut next = plan().numbered(&mut Identities::default());
+    next.now_s = clock::monotonic_s();
+    change(&mut next);
+    let table = ForwardingTable::build(&next, Some(&running.tables.reader().pin()));
+    running.tables.publish(table);
+}
+
+fn named(flows: &[FlowEntry]) -> Vec<String> {
+    let mut names: Vec<String> = flows
+        .iter()
+        .map(|flow| {
+            let FlowEntry { worker, client, client_port, service_port, .. } = flow;
+            let server = flow.real_server.map_or("-".to_owned(), |address| address.to_string());
+            format!("{worker} {client} {client_port} {service_port} {server}")
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn flows_of_all_workers_are_listed_by_whatever_is_asked_for() {
+    let mut running = running(Limits::default());
+    let v6 = "[2001:db8:1111:2222:3333:4444:5555:6666]:443";
+    let flows = [
+        (0, "10.0.0.7:1", WEB, FlowState::Unconfirmed, 0),
+        (1, "10.0.0.7:1", WEB, FlowState::Established, 1),
+        (1, "10.0.0.8:2", WEB, FlowState::Closing, 0),
+        // The same bytes as 10.0.0.7, of the other family.
+        (0, "[a00:7::]:3", v6, FlowState::Established, 2),
+    ];
+    for (worker, client, destination, state, server) in flows {
+        remember(&mut running, worker, &question(client, destination), state, server);
+    }
+    let client = Client::new(&running.path);
+    let all = [
+        "0 10.0.0.7 1 80 192.168.88.100",
+        "0 a00:7:: 3 443 2001:db8:1111:2222:3333:4444:5555:7777",
+        "1 10.0.0.7 1 80 192.168.88.200",
+        "1 10.0.0.8 2 80 192.168.88.100",
+    ];
+    let any = FlowFilter::default();
+    let service = |text: &str| FlowFilter { service: Some(text.parse().unwrap()), ..any.clone() };
+    let server = |text: &str| FlowFilter { real_server: Some(text.parse().unwrap()), ..any.clone() };
+    let of = |text: &str| FlowFilter { client: Some(text.parse().unwrap()), ..any.clone() };
+    let state = |state| FlowFilter { state: Some(state), ..any.clone() };
+    let v6_service = "udp [2001:db8:1111:2222:3333:4444:5555:6666]:0";
+    for (filter, expected, totals) in [
+        (any.clone(), &[0, 1, 2, 3][..], (1, 2, 1)),
+        (service("tcp 192.168.88.15:80"), &[0, 2, 3], (1, 1, 1)),
+        (service(v6_service), &[1], (0, 1, 0)),
+        (server("192.168.88.100"), &[0, 3], (1, 0, 1)),
+        (server("2001:db8:1111:2222:3333:4444:5555:8888"), &[], (0, 0, 0)),
+        (of("10.0.0.7"), &[0, 2], (1, 1, 0)),
+        (of("a00:7::"), &[1], (0, 1, 0)),
+        (of("10.0.0.9"), &[], (0, 0, 0)),
+        (state(FlowState::Established), &[1, 2], (0, 2, 0)),
+        (FlowFilter { state: Some(FlowState::Closing), ..of("10.0.0.7") }, &[], (0, 0, 0)),
+    ] {
+        let list = client.flows(&filter).unwrap();
+        let expected: Vec<&str> = expected.iter().map(|at| all[*at]).collect();
+        assert_eq!(named(&list.flows), expected, "{filter:?}");
+        let FlowCounts { unconfirmed, established, closing } = list.totals;
+        assert_eq!((unconfirmed, established, closing), totals, "{filter:?}");
+        assert!(!list.truncated);
+    }
+    let limited = client.flows(&FlowFilter { limit: 2, ..any.clone() }).unwrap();
+    assert_eq!((limited.flows.len(), limited.truncated, limited.totals.established), (2, true, 2));
+    assert!(!client.flows(&FlowFilter { limit: 4, ..any.clone() }).unwrap().truncated);
+    let document: Value = serde_json::from_str(&client.flows_document(&service(v6_service)).unwrap()).unwrap();
+    let flow = &document["flows"][0];
+    assert_eq!((&flow["state"], &flow["protocol"]), (&"established".into(), &"udp".into()));
+    assert_eq!((flow["service"].as_str(), flow["worker"].as_u64()), (Some(v6_service), Some(0)));
+    assert!((190..=200).contains(&flow["expires_in_s"].as_u64().unwrap()), "{flow}");
+
+    // What is not in the table any more has no name, and what is left of its flows is still listed.
+    change(&running, |plan| {
+        plan.services[0].real_servers.remove(0);
+        plan.services.remove(1);
+    });
+    let list = client.flows(&any).unwrap();
+    assert_eq!(list.flows.iter().filter(|flow| flow.real_server.is_none()).count(), 3);
+    assert_eq!(list.flows.iter().filter(|flow| flow.service.is_none()).count(), 1);
+    let error = client.flows(&server("192.168.88.100")).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "refuses (404): no virtual service has a real server 192.168.88.100; `pointsman stats` lists \
+        those that there are"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn questions_that_cannot_be_understood_are_refused_in_words() {
+    let running = running(Limits::default());
+    for (query, status, error) in [
+        ("flows?state=open", 400, "state cannot be \"open\": use unconfirmed, established or closing"),
+        ("flows?limit=100001", 400, "limit cannot be \"100001\": write a number from 0 to 100000"),
+        ("flows?client=ten", 400, "client cannot be \"ten\": write an IPv4 or IPv6 address"),
+        (
+            "flows?service=tcp%201.2.3.4",
+            400,
+            "service cannot be \"tcp 1.2.3.4\": write it as tcp 192.0.2.1:80 or udp [2001:db8::1]:53",
+        ),
+        (
+            "flows?service=tcp+1.2.3.4:5",
+            404,
+            "there is no virtual service tcp 1.2.3.4:5; `pointsman stats` lists those that there are",
+        ),
+        ("flows?colour=blue", 400, "colour"),
+        ("explain?protocol=tcp", 400, "missing field `client`"),
+        (
+            "explain?protocol=icmp&client=1.2.3.4:5&destination=1.2.3.4:5",
+            400,
+            "protocol cannot be \"icmp\": use tcp or udp",
+        ),
+        ("explain?protocol=tcp&client=[::1]:5&destination=1.2.3.4:5", 400, "must both be IPv4 or both IPv6"),
+    ] {
+        let answer = request(&running.path, &format!("GET /v1/{query}"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let said = body(&answer)["error"].as_str().unwrap().to_owned();
+        assert!(said.contains(error), "{query}: {said}");
+    }
+}
+
+#[test]
+fn others_are_served_while_a_large_table_is_read() {
+    // 4 Mi slots and 128 MiB, which one go without a rest would take tens of milliseconds for.
+    let mut running = running_with(Limits::default(), 1 << 20);
+    let reader = running.tables.reader();
+    for number in 0u32..200_000 {
+        let [_, b, c, d] = number.to_be_bytes();
+        let at = FlowQuestion { client: ([10, b, c, d], 1).into(), ..question("10.0.0.1:1", WEB) };
+        let table = reader.pin();
+        let key = FlowKey::flow(&at.subject(), table.services()[0].id);
+        let entry = Change { state: FlowState::Established, life_s: 800, real_server: table.real_servers()[1].id };
+        let worker = number as usize % 2;
+        running.flows[worker].flows.insert(table.flow_hash(&at.subject()), &key, clock::monotonic_s(), entry);
+    }
+    let (mut answers, mut longest) = (0, Duration::ZERO);
+    thread::scope(|scope| {
+        let lists = scope.spawn(|| {
+            let client = Client::new(&running.path).with_patience(Duration::from_secs(60));
+            let begin = Instant::now();
+            let counted = client.flows(&FlowFilter { limit: 0, ..FlowFilter::default() }).unwrap();
+            println!("counted 200,000 flows in 4 Mi slots in {:?}", begin.elapsed());
+            assert_eq!((counted.totals.established, counted.flows.len(), counted.truncated), (200_000, 0, true));
+            let begin = Instant::now();
+            let listed = client.flows(&FlowFilter { limit: 100_000, ..FlowFilter::default() }).unwrap();
+            println!("listed 100,000 flows in {:?}", begin.elapsed());
+            assert_eq!((listed.flows.len(), listed.totals.established), (100_000, 200_000));
+        });
+        while !lists.is_finished() {
+            let begin = Instant::now();
+            Client::new(&running.path).health().unwrap();
+            longest = longest.max(begin.elapsed());
+            answers += 1;
+        }
+        lists.join().unwrap();
+    });
+    println!("{answers} other questions meanwhile, the longest took {longest:?}");
+    assert!(answers > 4, "only {answers} other questions were answered meanwhile");
+    // One that does not read its list holds up nobody.
+    let mut deaf = UnixStream::connect(&running.path).unwrap();
+    deaf.write_all(b"GET /v1/flows?limit=100000 HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    Client::new(&running.path).health().unwrap();
+    drop(deaf);
+    Client::new(&running.path).health().unwrap();
+}
+
+#[test]
+fn a_flow_is_explained_by_its_entry_then_the_table_before_then_the_hash() {
+    let mut running = running(Limits::default());
+    let client = Client::new(&running.path);
+    let at = FlowQuestion { client: (CLIENT, 4711).into(), ..question("10.0.0.1:1", WEB) };
+    let servers: [std::net::IpAddr; 2] = ["192.168.88.100".parse().unwrap(), "192.168.88.200".parse().unwrap()];
+    let verdict = |explained: &pointsman::control::explain::LiveExplanation| {
+        (explained.verdict.clone(), explained.reason.clone(), explained.real_server)
+    };
+
+    let unknown = client.explain(&at).unwrap();
+    let by_hash = unknown.real_server.unwrap();
+    assert_eq!(verdict(&unknown), ("tx".to_owned(), "hash".to_owned(), Some(by_hash)));
+    let hash = unknown.hash.as_ref().unwrap();
+    assert_eq!((hash.real_server, hash.slots, hash.skipped, hash.hash.len()), (by_hash, 251, 0, 16));
+    assert_eq!((unknown.entries.len(), unknown.previous), (0, None));
+    assert!(unknown.why.contains(&"no worker has an entry of the flow".to_owned()), "{:?}", unknown.why);
+    let counted = unknown.virtual_service.unwrap();
+    assert_eq!((counted.service.as_str(), counted.real_servers.len()), ("tcp 192.168.88.15:80", 2));
+
+    // Two workers have it; the established one counts, and says what the hash does not.
+    let other = usize::from(servers[0] == by_hash);
+    remember(&mut running, 0, &at, FlowState::Unconfirmed, 1 - other);
+    remember(&mut running, 1, &at, FlowState::Established, other);
+    let known = client.explain(&at).unwrap();
+    assert_eq!(verdict(&known), ("tx".to_owned(), "entry".to_owned(), Some(servers[other])));
+    let [first, second] = known.entries[..] else { panic!("{:?}", known.entries) };
+    assert_eq!((first.worker, first.state, first.real_server), (1, FlowState::Established, Some(servers[other])));
+    assert!((700..=710).contains(&first.idle_s.unwrap()), "{first:?}");
+    assert_eq!((second.worker, second.idle_s), (0, None));
+    assert_eq!(known.hash.unwrap().real_server, by_hash);
+
+    // Its real server goes down: the hash, and the entry stays.
+    change(&running, |plan| plan.services[0].real_servers[other].next_hop = None);
+    let down = client.explain(&at).unwrap();
+    assert_eq!(verdict(&down), ("tx".to_owned(), "hash".to_owned(), Some(by_hash)));
+    assert_eq!(down.entries[0].real_server, Some(servers[other]));
+    assert!(down.why.iter().any(|sentence| sentence.contains("is down: meanwhile")), "{:?}", down.why);
+    assert!(!down.virtual_service.unwrap().real_servers[other].alive);
+
+    // All are down.
+    change(&running, |plan| plan.services[0].real_servers.iter_mut().for_each(|server| server.next_hop = None));
+    let none = client.explain(&at).unwrap();
+    assert_eq!(verdict(&none), ("drop".to_owned(), "no_real_server".to_owned(), None));
+
+    // It drains; a flow without an entry goes where it went before, while that is asked for.
+    let drained = FlowQuestion { client: (CLIENT, 4711).into(), ..at };
+    running.flows.iter_mut().for_each(|flows| flows.flows.sweep(1 << 20, clock::monotonic_s() + 300));
+    change(&running, |_| {});
+    change(&running, |plan| {
+        plan.services[0].previous_table_s = 60;
+        plan.services[0].real_servers[1 - other].weight = 0;
+    });
+    let before = client.explain(&drained).unwrap();
+    assert_eq!(verdict(&before), ("tx".to_owned(), "previous_table".to_owned(), Some(by_hash)));
+    assert_eq!((before.previous, before.hash.unwrap().real_server), (Some(by_hash), servers[other]));
+
+    // Nobody's.
+    let nobody = client.explain(&question("10.0.0.1:1", "192.168.88.15:81")).unwrap();
+    assert_eq!(verdict(&nobody), ("pass".to_owned(), "not_a_service".to_owned(), None));
+    assert_eq!(nobody.service, None);
+}
+
+fn pointsman(arguments: &[&str]) -> (i32, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_commands_ask_the_director() {
+    let mut running = running(Limits::default());
+    let at = FlowQuestion { client: (CLIENT, 4711).into(), ..question("10.0.0.1:1", WEB) };
+    remember(&mut running, 1, &at, FlowState::Established, 1);
+    let socket = running.path.to_str().unwrap();
+
+    let (code, out, _) = pointsman(&["flows", "--socket", socket]);
+    let line = out.lines().nth(1).unwrap();
+    assert_eq!(code, 0);
+    assert!(line.starts_with("10.0.0.7:4711  tcp 192.168.88.15:80  192.168.88.200  established"), "{out}");
+    assert!(out.ends_with("flows: 1 (0 unconfirmed, 1 established, 0 closing)\n"), "{out}");
+    let (_, out, _) = pointsman(&["flows", "--json", "--service", "tcp 192.168.88.15:80", "--socket", socket]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["flows"][0]["client_port"], 4711);
+    let (_, out, _) = pointsman(&["flows", "--state", "closing", "--socket", socket]);
+    assert_eq!(out, "flows: 0 (0 unconfirmed, 0 established, 0 closing)\n");
+    assert_eq!(pointsman(&["flows", "--state", "open", "--socket", socket]).0, 2);
+    assert_eq!(pointsman(&["flows", "--limit", "100001", "--socket", socket]).0, 2);
+    assert_eq!(pointsman(&["flows", "--real-server", "1.2.3.4", "--socket", socket]).0, 1);
+
+    let live = ["explain", "--live", "--socket", socket, "tcp", "10.0.0.7:4711", WEB];
+    let (code, out, _) = pointsman(&live);
+    assert_eq!(code, 0);
+    assert!(out.contains("\ngoes to real server 192.168.88.200 (entry)\nbecause\n"), "{out}");
+    assert!(out.contains("\n  192.168.88.200 (weight 2, next hop 02:00:00:00:01:02): sent 0, dropped 0\n"), "{out}");
+    let (_, out, _) = pointsman(&[&live[..], &["--json"]].concat());
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["live"]["entries"][0]["worker"], 1);
+    assert_eq!(document.as_object().unwrap().len(), 1, "nothing of a configuration: {out}");
+
+    // With a configuration, what that says stays as it is without the director.
+    let config = running.path.with_file_name("pointsman.toml");
+    fs::write(
+        &config,
+        "[[virtual_service]]\nvip = \"192.168.88.15\"\nport = 80\nprotocol = \"tcp\"\n\
+         [[virtual_service.real_server]]\naddress = \"192.168.88.9\"\n",
+    )
+    .unwrap();
+    let offline = ["explain", "--config", config.to_str().unwrap(), "--json", "tcp", "10.0.0.7:4711", WEB];
+    let (code, alone, error) = pointsman(&offline);
+    assert_eq!(code, 0, "{error}");
+    let (_, both, _) = pointsman(&[&offline[..], &["--live", "--socket", socket]].concat());
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    let mut both: Value = serde_json::from_str(&both).unwrap();
+    assert_eq!(both.as_object_mut().unwrap().remove("live").unwrap()["real_server"], "192.168.88.200");
+    assert_eq!(both, alone);
+    assert_eq!(pointsman(&["explain", "tcp", "10.0.0.7:4711", WEB]).0, 2, "neither --config nor --live");
+    assert_eq!(pointsman(&["explain", "--live", "--socket", "/nonexistent", "tcp", "10.0.0.7:4711", WEB]).0, 1);
 }

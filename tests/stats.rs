@@ -120,7 +120,8 @@ fn the_schema_refuses_what_is_no_document() {
     let document = serde_json::to_value(report(7, 20)).unwrap();
     validator.validate(&document).unwrap();
     type Break = fn(&mut Value);
-    let broken: [(&str, Break); 6] = [
+    let broken: [(&str, Break); 7] = [
+        ("an unknown kind of memory", |d| d["workers"][0]["flow_table"]["memory"] = json!("swap")),
         ("another version", |d| d["schema_version"] = json!(2)),
         ("a cause is missing", |d| drop(d["workers"][0]["drops"].as_object_mut().unwrap().remove("no_egress"))),
         ("a negative count", |d| d["workers"][0]["received"]["packets"] = json!(-1)),
@@ -280,6 +281,8 @@ proptest! {
         prop_assert_eq!(report.totals.tx.packets, report.workers.iter().map(|worker| worker.tx.packets).sum::<u64>());
         let count: u64 = report.workers.iter().map(|worker| worker.latency.count).sum();
         prop_assert_eq!(report.totals.latency.count, count);
+        let misses: u64 = report.workers.iter().map(|worker| worker.flows.fragment_misses).sum();
+        prop_assert_eq!(report.totals.flows.fragment_misses, misses);
         for worker in &report.workers {
             let mine = queues().filter(|queue| queue.worker == worker.worker);
             prop_assert_eq!(worker.received.packets, mine.map(|queue| queue.rx.packets).sum::<u64>());
@@ -358,6 +361,10 @@ fn the_text_tells_what_the_document_does() {
     director.workers[0].idle_cycles.set(3);
     director.workers[0].outcomes.count_drop(DropReason::MtuExceeded, 1600);
     director.workers[0].latency.record(1234, 10);
+    director.workers[1].flows.new.set(1_000);
+    director.workers[1].flows.peer_hits.set(7);
+    director.workers[0].flows.fragment_hits.set(2);
+    director.workers[1].flows.fragment_hits.set(3);
     let mut text = Vec::new();
     cli::stats::print(&Collector::new(director.sources).collect().unwrap(), &mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
@@ -367,6 +374,8 @@ fn the_text_tells_what_the_document_does() {
         "      0      0 copy              0         0         0         0         0",
         "      0      0 zero-copy         0         0         0         0         0",
         "       0    -  25.0 %         0         0         1         0      -         0",
+        "       1 usual  65.54 kB     1,000         0         0         7         0",
+        "  fragments: 5 by their first one, 0 by their addresses",
         "    192.168.88.200        2  66.5 %         0         0  02:00:00:00:01:02 d0",
         "  mtu_exceeded             1",
         "  all     1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us",

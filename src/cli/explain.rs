@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, load, printed};
+use super::{Failure, explain_live, load, printed};
 use crate::config::Config;
+use crate::control::DEFAULT_SOCKET;
+use crate::control::explain::{FlowQuestion, LiveExplanation};
 use crate::director::plan;
-use crate::service::{Protocol, ServiceKey, address_bytes};
+use crate::service::{Protocol, ServiceKey};
 use crate::table::{self, ForwardingTable, HashBy};
-use crate::wire::{Family, MacAddress, Shape, Subject};
+use crate::wire::MacAddress;
 
 const NOTES: &str = "\
 A real server without a mac in the configuration is shown with one that stands in, as replay does.
@@ -25,9 +27,15 @@ sentences; null where there is none.";
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
 pub(super) struct ExplainArgs {
-    /// Configuration file
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    /// Configuration file: explains what a director that begins with it would do
+    #[arg(short, long, value_name = "FILE", required_unless_present = "live")]
+    config: Option<PathBuf>,
+    /// Ask the running director: the flow's entry, its real server's state, counters
+    #[arg(long)]
+    live: bool,
+    /// Control socket of the director [default: that of the configuration]
+    #[arg(long, value_name = "PATH", requires = "live")]
+    socket: Option<PathBuf>,
     /// tcp or udp
     protocol: Protocol,
     /// The client's address and port, as 10.0.0.7:4711 or [2001:db8::7]:4711
@@ -66,20 +74,55 @@ pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     if args.client.is_ipv4() != args.destination.is_ipv4() {
         return Err(Failure::bad_input("client and destination must both be IPv4 or both IPv6"));
     }
-    let config = load(&args.config)?;
-    let table = ForwardingTable::build(&plan::offline_plan(&config, plan::STAND_IN_SOURCE), None);
-    let explanation = explain(args, &config, &table);
+    let config = args.config.as_deref().map(load).transpose()?;
+    let offline = config.as_ref().map(|config| {
+        let table = ForwardingTable::build(&plan::offline_plan(config, plan::STAND_IN_SOURCE), None);
+        explain(args, config, &table)
+    });
+    let live = if args.live { Some(explain_live::ask(&args.socket(config.as_ref()), &args.question())?) } else { None };
+    let answer = Answer { offline, live };
     let mut out = io::stdout().lock();
-    let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, &explanation).map_err(io::Error::from).and_then(|()| writeln!(out))
+    printed(if args.json {
+        serde_json::to_writer_pretty(&mut out, &answer).map_err(io::Error::from).and_then(|()| writeln!(out))
     } else {
-        print(&explanation, &mut out)
-    };
-    printed(written)
+        answer.print(&mut out)
+    })
+}
+
+impl ExplainArgs {
+    fn question(&self) -> FlowQuestion {
+        FlowQuestion { protocol: self.protocol, client: self.client, destination: self.destination }
+    }
+
+    fn socket(&self, config: Option<&Config>) -> PathBuf {
+        let configured = || config.map_or(DEFAULT_SOCKET.into(), |config| config.director.control_socket.clone());
+        self.socket.clone().unwrap_or_else(configured)
+    }
+}
+
+/// What the configuration says and what the running director does, where they are asked for.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    offline: Option<Explanation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<LiveExplanation>,
+}
+
+impl Answer {
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        if let Some(offline) = &self.offline {
+            print(offline, out)?;
+        }
+        if self.offline.is_some() && self.live.is_some() {
+            writeln!(out)?;
+        }
+        self.live.as_ref().map_or(Ok(()), |live| explain_live::print(live, out))
+    }
 }
 
 fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Explanation {
-    let subject = subject(args);
+    let subject = args.question().subject();
     let mut explanation = Explanation {
         protocol: args.protocol,
         client: args.client,
@@ -171,22 +214,6 @@ fn no_service(args: &ExplainArgs, table: &ForwardingTable) -> String {
 fn configured_mac(config: &Config, service: &ServiceKey, address: IpAddr) -> Option<MacAddress> {
     let service = config.virtual_services.iter().find(|found| found.key == *service)?;
     service.real_servers.iter().find(|found| found.address == address)?.mac
-}
-
-fn subject(args: &ExplainArgs) -> Subject {
-    Subject {
-        client: address_bytes(args.client.ip()),
-        vip: address_bytes(args.destination.ip()),
-        client_port: args.client.port(),
-        service_port: args.destination.port(),
-        protocol: args.protocol.number(),
-        family: if args.client.is_ipv4() { Family::V4 } else { Family::V6 },
-        shape: Shape::Datagram,
-        fragment_id: 0,
-        l3_offset: 0,
-        l4_offset: 0,
-        l4_len: 0,
-    }
 }
 
 fn print(explanation: &Explanation, out: &mut impl Write) -> io::Result<()> {

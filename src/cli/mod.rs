@@ -2,6 +2,8 @@
 
 mod check;
 mod explain;
+mod explain_live;
+mod flows;
 mod replay;
 mod run;
 pub mod stats;
@@ -46,7 +48,9 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the statistics of the running director
     Stats(stats::StatsArgs),
-    /// Say which real server a flow goes to, and why
+    /// List the flows that the running director remembers
+    Flows(flows::FlowsArgs),
+    /// Say which real server a flow goes to, and why: by a configuration, or in the running director
     Explain(explain::ExplainArgs),
     /// Forward the frames of a capture file, without any network interface
     Replay(replay::ReplayArgs),
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Stats(args) => stats::run(args).map_err(Failure::new),
+        Command::Flows(args) => flows::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Replay(args) => replay::run(args),
     };

@@ -8,6 +8,7 @@ use clap::Args;
 use super::text::{bytes, count, duration, nanoseconds, percent, wrap, wrap_pieces};
 use crate::control::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
+use crate::flow::MemoryKind;
 use crate::stats::report::{
     Drops, InterfaceReport, Latency, QueueReport, RealServerReport, Report, VirtualServiceReport, WorkerReport,
 };
@@ -66,6 +67,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "up {}, forwarding table {generation}", duration(report.uptime_ns))?;
     print_interfaces(&report.interfaces, out)?;
     print_workers(&report.workers, out)?;
+    print_flows(report, out)?;
     writeln!(out, "\nVirtual services")?;
     for service in &report.virtual_services {
         print_service(service, out)?;
@@ -152,6 +154,34 @@ fn print_workers(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<(
         )?;
     }
     Ok(())
+}
+
+fn print_flows(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nFlow tables")?;
+    writeln!(
+        out,
+        "  {:>6} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "worker", "pages", "memory", "new", "no room", "evicted", "by peer", "by former"
+    )?;
+    for WorkerReport { worker, flows, flow_table, .. } in &report.workers {
+        writeln!(
+            out,
+            "  {worker:>6} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            match flow_table.memory {
+                MemoryKind::Huge => "huge",
+                MemoryKind::Usual => "usual",
+            },
+            bytes(flow_table.bytes as u64),
+            count(flows.new),
+            count(flows.without_room),
+            count(flows.evicted),
+            count(flows.peer_hits),
+            count(flows.previous_table_hits),
+        )?;
+    }
+    let flows = &report.totals.flows;
+    let (with, without) = (count(flows.fragment_hits), count(flows.fragment_misses));
+    writeln!(out, "  fragments: {with} by their first one, {without} by their addresses")
 }
 
 fn print_service(service: &VirtualServiceReport, out: &mut impl Write) -> io::Result<()> {

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::explain::{ExplainQuery, LiveExplanation};
+use super::flows::{FilterError, FlowQuery, FlowTables};
 use crate::stats::collect::CollectError;
 use crate::stats::report::Report;
 
@@ -16,6 +21,12 @@ use crate::stats::report::Report;
 pub const STATS: &str = "/v1/stats";
 /// `GET`: that the director answers, a [`Health`].
 pub const HEALTH: &str = "/v1/health";
+
+/// `GET`: the flows that the workers remember, a [`FlowList`](super::flows::FlowList). The query may name `service`,
+/// `real_server`, `client`, `state` and `limit`.
+pub const FLOWS: &str = "/v1/flows";
+/// `GET`: what becomes of a flow and why, a [`LiveExplanation`]. The query names `protocol`, `client` and `destination`.
+pub const EXPLAIN: &str = "/v1/explain";
 
 /// Most bytes of a request's body.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -25,6 +36,8 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 pub struct Handle {
     /// Makes the statistics. Called on the control thread; may take some milliseconds.
     pub stats: Arc<dyn Fn() -> Result<Report, CollectError> + Send + Sync>,
+    /// The workers' flow tables, which are read on the control thread.
+    pub flows: FlowTables,
 }
 
 /// The answer to [`HEALTH`].
@@ -48,6 +61,8 @@ pub(super) fn router(handle: Handle) -> Router {
     Router::new()
         .route(STATS, get(stats))
         .route(HEALTH, get(health))
+        .route(FLOWS, get(flows))
+        .route(EXPLAIN, get(explain))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -74,12 +89,46 @@ async fn stats(State(handle): State<Handle>) -> Result<Json<Report>, ApiError> {
     (handle.stats)().map(Json).map_err(failed)
 }
 
+async fn flows(
+    State(handle): State<Handle>,
+    query: Result<Query<FlowQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query?;
+    let list = handle.flows.list(query.filter()?)?;
+    Ok(([(CONTENT_TYPE, "application/json")], Body::new(list)).into_response())
+}
+
+async fn explain(
+    State(handle): State<Handle>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Result<Json<LiveExplanation>, ApiError> {
+    let Query(query) = query?;
+    Ok(Json(handle.flows.explain(&query.question()?)))
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(error: QueryRejection) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message: error.body_text() }
+    }
+}
+
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        let status = match error {
+            FilterError::Bad { .. } => StatusCode::BAD_REQUEST,
+            FilterError::NoService(_) | FilterError::NoRealServer(_) => StatusCode::NOT_FOUND,
+        };
+        Self { status, message: error.to_string() }
+    }
+}
+
 async fn health() -> Json<Health> {
     Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
 async fn not_found(uri: Uri) -> ApiError {
-    ApiError { status: StatusCode::NOT_FOUND, message: format!("there is no {}; try {STATS} or {HEALTH}", uri.path()) }
+    let message = format!("there is no {}; try {STATS}, {HEALTH}, {FLOWS} or {EXPLAIN}", uri.path());
+    ApiError { status: StatusCode::NOT_FOUND, message }
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {

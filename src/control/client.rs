@@ -14,7 +14,9 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use super::api::{ErrorBody, HEALTH, Health, STATS};
+use super::api::{EXPLAIN, ErrorBody, FLOWS, HEALTH, Health, STATS};
+use super::explain::{FlowQuestion, LiveExplanation};
+use super::flows::{FlowFilter, FlowList};
 use crate::stats::report::{Report, SCHEMA_VERSION};
 
 /// How long an answer is waited for.
@@ -136,6 +138,30 @@ impl Client {
         self.parse(&self.get(HEALTH)?)
     }
 
+    /// The flows that `filter` asks for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn flows(&self, filter: &FlowFilter) -> Result<FlowList, ClientError> {
+        self.parse(&self.flows_document(filter)?)
+    }
+
+    /// The flows that `filter` asks for, as the director gives them: a [`FlowList`] in JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn flows_document(&self, filter: &FlowFilter) -> Result<String, ClientError> {
+        self.get(&with_query(FLOWS, &filter.parameters()))
+    }
+
+    /// What becomes of a flow, and why.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn explain(&self, question: &FlowQuestion) -> Result<LiveExplanation, ClientError> {
+        self.parse(&self.get(&with_query(EXPLAIN, &question.parameters()))?)
+    }
+
     fn parse<'a, T: Deserialize<'a>>(&self, document: &'a str) -> Result<T, ClientError> {
         serde_json::from_str(document).map_err(|error| self.foreign(error))
     }
@@ -210,6 +236,23 @@ impl Client {
     fn foreign(&self, reason: impl std::fmt::Display) -> ClientError {
         ClientError::Foreign { path: self.path.clone(), reason: reason.to_string() }
     }
+}
+
+/// A path with a query string, encoded as RFC 3986 has it (section 2.1).
+fn with_query(path: &str, parameters: &[(&str, String)]) -> String {
+    let mut route = path.to_owned();
+    for (at, (name, value)) in parameters.iter().enumerate() {
+        route.push(if at == 0 { '?' } else { '&' });
+        route.push_str(name);
+        route.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => route.push(char::from(byte)),
+                _ => route.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    route
 }
 
 /// What every version of the statistics has.

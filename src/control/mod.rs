@@ -4,6 +4,8 @@
 
 pub mod api;
 pub mod client;
+pub mod explain;
+pub mod flows;
 pub mod server;
 pub mod socket;
 

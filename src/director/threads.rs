@@ -12,6 +12,7 @@ use super::start::{BoundQueue, Prepared};
 use super::{DirectorError, Event, Interface};
 use crate::config::Config;
 use crate::control::api::Handle;
+use crate::control::flows::FlowTables;
 use crate::control::server::Server;
 use crate::control::socket::ControlSocket;
 use crate::port::xsk;
@@ -128,7 +129,9 @@ impl Exports {
                 )
             }
         };
-        let handle = Handle { stats: Arc::new(move || collector.collect()) };
+        let flows = prepared.iter().map(|worker| worker.flows.as_peer());
+        let flows = FlowTables::new(flows, Arc::clone(tables));
+        let handle = Handle { stats: Arc::new(move || collector.collect()), flows };
         let server = Server::start(control, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
         Ok(Self { server, sampler })
@@ -148,6 +151,7 @@ fn worker_source(worker: &Prepared, interfaces: &[Interface]) -> WorkerSource {
         worker: worker.settings.worker,
         core: Some(worker.core),
         counters: Arc::clone(&worker.counters),
+        flows: worker.flows.flows.reader(),
         queues: worker.queues.iter().map(|queue| queue_source(queue, interfaces)).collect(),
     }
 }

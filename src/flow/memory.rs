@@ -8,7 +8,7 @@ use memmap2::{Advice, MmapMut, MmapOptions};
 use super::entry::Slot;
 
 /// What pages a table lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryKind {
     /// Reserved huge pages (`vm.nr_hugepages`).
@@ -50,6 +50,10 @@ impl Slots {
 
     pub(super) fn kind(&self) -> MemoryKind {
         self.kind
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.memory.len()
     }
 
     #[inline]

@@ -7,6 +7,7 @@
 //! table and evicts none but its own. What finds no slot is forwarded by its hash, as if there were no table.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::entry::{FlowKey, FlowRecord, FlowState, Slot};
@@ -32,7 +33,7 @@ pub enum Inserted {
 }
 
 /// Flows of a table, by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FlowCounts {
     /// One packet was seen.
     pub unconfirmed: u64,
@@ -203,9 +204,27 @@ impl FlowReader {
         self.shared.as_slice().iter().filter_map(move |slot| slot.read(now_s))
     }
 
+    /// The flows in a range of slots, for a reader that goes through a large table bit by bit. Slots behind
+    /// [`Self::capacity`] have none.
+    pub fn in_slots(&self, slots: Range<usize>, now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
+        let all = self.shared.as_slice();
+        let end = slots.end.min(all.len());
+        all.get(slots.start.min(end)..end).unwrap_or(&[]).iter().filter_map(move |slot| slot.read(now_s))
+    }
+
     /// Slots of the table.
     pub fn capacity(&self) -> usize {
         self.shared.as_slice().len()
+    }
+
+    /// Bytes of memory that the table takes.
+    pub fn bytes(&self) -> usize {
+        self.shared.bytes()
+    }
+
+    /// What pages it lies in.
+    pub fn memory_kind(&self) -> MemoryKind {
+        self.shared.kind()
     }
 
     /// How many flows there are. Reads the whole table.

@@ -13,6 +13,7 @@ use hdrhistogram::AdditionError;
 use nix::time::{ClockId, clock_gettime};
 
 use super::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
+use super::flows::{FlowActivity, FlowTableReport};
 use super::latency::SnapshotError;
 use super::report::{
     AttachMode, BatchSize, BusyIdle, Drops, Frames, Identity, InterfaceReport, KernelRingStatistics, Moment,
@@ -20,6 +21,7 @@ use super::report::{
     XdpCounts,
 };
 use super::summary::LatencyReading;
+use crate::flow::FlowReader;
 use crate::table::{ForwardingTable, HashBy, Published, RealServer, VirtualService};
 use crate::verdict::DropReason;
 
@@ -46,6 +48,8 @@ pub struct WorkerSource {
     pub core: Option<usize>,
     /// What it counts over all its queues.
     pub counters: Arc<WorkerCounters>,
+    /// Where it remembers flows.
+    pub flows: FlowReader,
     /// Its queues.
     pub queues: Vec<QueueSource>,
 }
@@ -281,7 +285,12 @@ impl OutcomesReading {
     }
 }
 
-fn virtual_service(table: &ForwardingTable, service: &VirtualService, shares: &[u32]) -> VirtualServiceReport {
+/// What is to be said of a service, whose real servers own so many slots each.
+pub(crate) fn virtual_service(
+    table: &ForwardingTable,
+    service: &VirtualService,
+    shares: &[u32],
+) -> VirtualServiceReport {
     let real_servers = table
         .real_servers_of(service)
         .iter()
@@ -345,6 +354,8 @@ fn worker(source: &WorkerSource, latency: &LatencyReading) -> WorkerReport {
         drop_bytes: outcomes.drop_bytes,
         batch_sizes: batch_sizes.collect(),
         unstamped: counters.unstamped.get(),
+        flows: FlowActivity::of(&counters.flows),
+        flow_table: FlowTableReport::of(&source.flows),
         table_generation: counters.table_generation.get(),
         frames: Frames {
             total: counters.frames_total.get(),
@@ -395,6 +406,7 @@ fn totals(workers: &[WorkerReport], latencies: &[LatencyReading]) -> Result<Tota
         drops,
         drop_bytes: sum(|worker| worker.drop_bytes),
         unstamped: sum(|worker| worker.unstamped),
+        flows: workers.iter().map(|worker| worker.flows).fold(FlowActivity::default(), FlowActivity::plus),
         latency: latency.report(),
     })
 }

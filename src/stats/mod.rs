@@ -2,6 +2,7 @@
 
 pub mod collect;
 pub mod counters;
+pub mod flows;
 mod identity;
 pub mod latency;
 pub mod report;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::flows::{FlowActivity, FlowTableReport};
 use crate::service::Protocol;
 use crate::wire::MacAddress;
 
@@ -191,6 +192,10 @@ pub struct WorkerReport {
     pub batch_sizes: Vec<BatchSize>,
     /// Frames sent that had no valid stamp, whose latency is unknown: `latency.count` + `unstamped` = `tx.packets`.
     pub unstamped: u64,
+    /// What its flow tables did.
+    pub flows: FlowActivity,
+    /// Where it remembers flows.
+    pub flow_table: FlowTableReport,
     /// Number of the forwarding table that its newest burst went by.
     pub table_generation: u64,
     /// Where its frames are.
@@ -354,6 +359,8 @@ pub struct Totals {
     pub drop_bytes: u64,
     /// Frames sent that had no valid stamp.
     pub unstamped: u64,
+    /// What the flow tables did.
+    pub flows: FlowActivity,
     /// Time from the XDP hook to the TX ring.
     pub latency: Latency,
 }

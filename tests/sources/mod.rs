@@ -5,23 +5,28 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pointsman::flow::WorkerFlows;
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::collect::{InterfaceSource, QueueSource, Sources, WorkerSource};
 use pointsman::stats::counters::{Counter, Outcomes, QueueCounters, WorkerCounters};
 use pointsman::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, Published, RealServerPlan, ServicePlan,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,
+    ServicePlan, TablePlan,
 };
 use pointsman::wire::MacAddress;
 
 pub(crate) const WORKERS: usize = 2;
+/// Flows that each worker remembers.
+pub(crate) const FLOWS: usize = 1024;
 pub(crate) const INTERFACES: [&str; 2] = ["d0", "d1"];
 
 /// Two workers with one queue on each of two interfaces, and the counters by which a test sets what they report.
 pub(crate) struct Director {
     pub(crate) sources: Sources,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
+    /// The flow tables, by worker.
+    pub(crate) flows: Vec<WorkerFlows>,
     /// By worker, then by interface.
     pub(crate) queues: Vec<Vec<Arc<QueueCounters>>>,
 }
@@ -38,10 +43,12 @@ pub(crate) fn director(kernel: Kernel) -> Director {
     let workers: Vec<Arc<WorkerCounters>> = (0..WORKERS).map(|_| Arc::default()).collect();
     let queues: Vec<Vec<Arc<QueueCounters>>> =
         (0..WORKERS).map(|_| INTERFACES.iter().map(|_| Arc::default()).collect()).collect();
+    let flows: Vec<WorkerFlows> = (0..WORKERS).map(|_| WorkerFlows::new(FLOWS).unwrap()).collect();
     let worker_source = |(worker, counters): (usize, &Arc<WorkerCounters>)| WorkerSource {
         worker,
         core: (worker > 0).then_some(worker),
         counters: Arc::clone(counters),
+        flows: flows[worker].flows.reader(),
         queues: INTERFACES
             .iter()
             .enumerate()
@@ -64,9 +71,9 @@ pub(crate) fn director(kernel: Kernel) -> Director {
         started_at: Moment::now(),
         workers: workers.iter().enumerate().map(worker_source).collect(),
         interfaces: INTERFACES.iter().enumerate().map(interface_source).collect(),
-        tables: Published::new(ForwardingTable::build(&plan(), None)),
+        tables: Published::new(ForwardingTable::build(&plan().numbered(&mut Identities::default()), None)),
     };
-    Director { sources, workers, queues }
+    Director { sources, workers, flows, queues }
 }
 
 /// A table of an IPv4 service (two real servers, weights 1 and 2) and an IPv6 one (one draining, one without next hop).
@@ -129,6 +136,13 @@ pub(crate) fn fill(director: &Director, value: &mut impl FnMut() -> u64) {
             &worker.frames_total,
             &worker.frames_free,
             &worker.frames_quarantined,
+            &worker.flows.new,
+            &worker.flows.without_room,
+            &worker.flows.evicted,
+            &worker.flows.peer_hits,
+            &worker.flows.previous_table_hits,
+            &worker.flows.fragment_hits,
+            &worker.flows.fragment_misses,
         ] {
             set(counter);
         }
