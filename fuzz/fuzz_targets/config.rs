@@ -1,0 +1,9 @@
+//! Fuzzes the configuration; see `tests/fuzzing/config.rs`.
+#![no_main]
+
+#[path = "../../tests/fuzzing/mod.rs"]
+mod fuzzing;
+#[path = "../../tests/packets/mod.rs"]
+mod packets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzing::config(input));
