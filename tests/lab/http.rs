@@ -1,7 +1,8 @@
 //! Real web servers and a real client, small enough to serve ten thousand requests in a second or two.
 //!
 //! They speak HTTP/1.1 with keep-alive over the kernel's TCP. A page is one line: the server's name and the client's
-//! address as the server sees it; `/N` adds N bytes of filling, and a request's own body is read and forgotten. The same servers answer UDP datagrams on the same port from the VIP.
+//! address as the server sees it; `/N` adds N bytes of filling, and a request's own body is read and forgotten. The
+//! same servers answer UDP datagrams on the same port from the VIP.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
