@@ -101,7 +101,7 @@ fn a_reload_moves_new_connections_and_a_broken_file_changes_nothing() {
     assert_eq!(fetch(&lab, Host::Client, web4()).unwrap().0, "web1");
 
     director.reload(&Config::usual().weights([0, 1]));
-    // Until then a connection may be cut in two: without a flow table its packets follow the new shares at once.
+    // Until then new connections may go by the old shares.
     wait_for("the reload to be applied", 5, || (director.reloads() == 1).then_some(()));
     let moved = A_FEW.run(&lab, Host::Client, web4(), None);
     assert_all_answered(&moved);

@@ -358,6 +358,14 @@ impl Stats {
         self.sum("interfaces/*/queues/*/tx_kicks")
     }
 
+    /// Frames that the workers received from each queue of the first interface.
+    pub fn received_by_queue(&self) -> Vec<u64> {
+        every(&self.0["interfaces"][0], &["queues", "*", "rx", "packets"])
+            .into_iter()
+            .map(|count| count.as_u64().unwrap())
+            .collect()
+    }
+
     /// Frames that left for a real server.
     pub fn tx_to(&self, real_server: IpAddr) -> u64 {
         every(&self.0, &["virtual_services", "*", "real_servers", "*"])

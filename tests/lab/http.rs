@@ -1,7 +1,8 @@
 //! Real web servers and a real client, small enough to serve ten thousand requests in a second or two.
 //!
 //! They speak HTTP/1.1 with keep-alive over the kernel's TCP. A page is one line: the server's name and the client's
-//! address as the server sees it. The same servers answer UDP datagrams on the same port from the VIP.
+//! address as the server sees it; `/N` adds N bytes of filling, and a request's own body is read and forgotten. The
+//! same servers answer UDP datagrams on the same port from the VIP.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::{Host, Lab, vip4, vip6};
 
 const PATIENCE: Duration = Duration::from_secs(5);
+const CONTENT_LENGTH: &str = "Content-Length: ";
 
 /// A web server on all addresses of a host.
 pub struct WebServer {
@@ -82,15 +84,23 @@ fn serve(name: &str, connection: TcpStream, client: SocketAddr) -> io::Result<()
     let mut writer = connection.try_clone()?;
     let mut reader = BufReader::new(connection);
     let page = format!("{name} {}\n", client.ip().to_canonical());
-    let mut line = String::new();
+    let (mut line, mut filling, mut body) = (String::new(), 0, 0);
     loop {
         line.clear();
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        if let Some(path) = line.strip_prefix("GET /") {
+            filling = path.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        }
+        if let Some(length) = line.strip_prefix(CONTENT_LENGTH) {
+            body = length.trim().parse().map_err(io::Error::other)?;
+        }
         if line == "\r\n" {
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{page}", page.len());
-            writer.write_all(answer.as_bytes())?;
+            io::copy(&mut (&mut reader).take(std::mem::take(&mut body)), &mut io::sink())?;
+            let head = format!("HTTP/1.1 200 OK\r\n{CONTENT_LENGTH}{}\r\n\r\n{page}", page.len() + filling);
+            writer.write_all(head.as_bytes())?;
+            writer.write_all(&vec![b' '; filling])?;
         }
     }
 }
@@ -111,8 +121,15 @@ impl Connection {
 
     /// Fetches the page: name of the server that answered, and our address as it sees it.
     pub fn get(&mut self) -> io::Result<(String, String)> {
-        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
-        self.reader.get_mut().write_all(request.as_bytes())?;
+        self.get_with(0, 0)
+    }
+
+    /// The same with that many bytes of filling in the answer, and that many bytes of body in the request.
+    pub fn get_with(&mut self, filling: usize, body: usize) -> io::Result<(String, String)> {
+        let mut request =
+            format!("GET /{filling} HTTP/1.1\r\nHost: {}\r\n{CONTENT_LENGTH}{body}\r\n\r\n", self.host).into_bytes();
+        request.resize(request.len() + body, b' ');
+        self.reader.get_mut().write_all(&request)?;
         let mut length = 0;
         let mut line = String::new();
         loop {
@@ -120,7 +137,7 @@ impl Connection {
             if self.reader.read_line(&mut line)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if let Some(value) = line.strip_prefix("Content-Length: ") {
+            if let Some(value) = line.strip_prefix(CONTENT_LENGTH) {
                 length = value.trim().parse().map_err(io::Error::other)?;
             }
             if line == "\r\n" {

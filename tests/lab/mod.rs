@@ -18,6 +18,7 @@ pub mod frame;
 pub mod http;
 pub mod link;
 pub mod raw_socket;
+pub mod steer;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -40,7 +41,10 @@ pub enum Host {
     Director,
     Web1,
     Web2,
+    /// With [`Shape::third_server`].
+    Web3,
     Client,
+    Gateway,
     Remote,
 }
 
@@ -51,7 +55,9 @@ impl Host {
             Host::Director => "director",
             Host::Web1 => "web1",
             Host::Web2 => "web2",
+            Host::Web3 => "web3",
             Host::Client => "client",
+            Host::Gateway => "gateway",
             Host::Remote => "remote",
         }
     }
@@ -63,6 +69,8 @@ impl Host {
             Host::Director => Mac([2, 0, 0, 0, 0, 2]),
             Host::Web1 => Mac([2, 0, 0, 0, 1, 0]),
             Host::Web2 => Mac([2, 0, 0, 0, 2, 0]),
+            Host::Web3 => Mac([2, 0, 0, 0, 3, 0]),
+            Host::Gateway => Mac([2, 0, 0, 0, 0, 0xfe]),
             Host::Client => Mac([2, 0, 0, 0, 0, 0x10]),
             Host::Remote => Mac([2, 0, 0, 0, 0x0a, 7]),
         }
@@ -74,6 +82,8 @@ impl Host {
             Host::Director => "192.168.88.2",
             Host::Web1 => "192.168.88.100",
             Host::Web2 => "192.168.88.200",
+            Host::Web3 => "192.168.88.150",
+            Host::Gateway => "192.168.88.254",
             Host::Client => "192.168.88.10",
             Host::Remote => "10.0.0.7",
         };
@@ -86,6 +96,8 @@ impl Host {
             Host::Director => "fd00:88::2",
             Host::Web1 => "fd00:88::100",
             Host::Web2 => "fd00:88::200",
+            Host::Web3 => "fd00:88::150",
+            Host::Gateway => "fd00:88::254",
             Host::Client => "fd00:88::10",
             Host::Remote => "fd00:10::7",
         };
@@ -108,11 +120,15 @@ pub struct Shape {
     pub queues: u32,
     /// A second interface of the director, `eth1`, on the WAN segment: the remote client reaches the VIP there.
     pub two_arm: bool,
+    /// A real server more, `web3`.
+    pub third_server: bool,
+    /// What real servers send to the remote client passes a link of MTU 1300 between two routers.
+    pub small_link: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { queues: 1, two_arm: false }
+        Shape { queues: 1, two_arm: false, third_server: false, small_link: false }
     }
 }
 
@@ -143,8 +159,10 @@ impl Lab {
         let name = format!("pmt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(script());
         command.args(["hold", &name, "--queues", &shape.queues.to_string()]);
-        if shape.two_arm {
-            command.arg("--two-arm");
+        for (wanted, option) in
+            [(shape.two_arm, "--two-arm"), (shape.third_server, "--third-server"), (shape.small_link, "--small-link")]
+        {
+            command.args(wanted.then_some(option));
         }
         // In a process group of its own the holder outlives a Ctrl-C or a time limit, and cleans up.
         let mut holder =
