@@ -246,6 +246,7 @@ fn documented_reloads_are_the_real_ones() {
             ("director", "secret") => "[director]\nsecret = \"x\"\n".to_owned() + before,
             ("director", "control_socket" | "stats_file") => format!("[director]\n{key} = \"/x\"\n{before}"),
             ("director", "no_socket") => format!("[director]\nno_socket = \"pass\"\n{before}"),
+            ("director", "flows_per_worker") => format!("[director]\nflows_per_worker = 2048\n{before}"),
             ("director", "stats_interval_ms") => format!("[director]\nstats_interval_ms = 10\n{before}"),
             ("interface", "name") => before.replace("eth0", "eth1"),
             ("interface", "busy_poll") => before.replace("busy_poll = {}", ""),

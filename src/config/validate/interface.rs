@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Check, Seen, warn};
 use crate::config::error::Findings;
 use crate::config::interface::{
-    AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, PollMode, Queues,
+    AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, MAX_VIRTUAL_MACS, PollMode, Queues,
 };
 use crate::config::raw::{RawBusyPoll, RawInterface};
 use crate::config::reader::{Field, Item, WordOr, quoted};
