@@ -68,13 +68,12 @@ fn long_and_short_flows_outlive_every_change_of_the_real_servers_and_of_the_queu
         let early = scope.spawn(|| long_flows(&lab, 8, &early_open, &early_enough));
         let short = scope.spawn(|| SHORT.run(&lab, Host::Client, servers()[0], Some(&short_enough)));
         wait_for("the long flows", 20, || (early_open.load(Ordering::Relaxed) == 8).then_some(()));
-        steer();
 
+        // First the change, then the other queue: its worker has no entry of these flows, and by now another hash.
         reload(&director, &with_web3(two_workers(), 4));
         steer();
         let late = scope.spawn(|| long_flows(&lab, 16, &late_open, &late_enough));
         wait_for("more long flows", 20, || (late_open.load(Ordering::Relaxed) == 16).then_some(()));
-        steer();
 
         // Drained: no new flow, and those that are there stay.
         reload(&director, &with_web3(two_workers(), 0));
@@ -193,7 +192,8 @@ fn path_mtu_discovery_reaches_the_real_server_of_the_flow() {
         let after = director.quiet_stats();
         after.assert_identity();
         let by_queue = |queue: usize| after.received_by_queue()[queue] - before.received_by_queue()[queue];
-        assert!(by_queue(0) > 50, "the flow is on queue 0\n{:#}", after.0);
+        // Not many: the client's kernel acknowledges what it has merged.
+        assert!(by_queue(0) >= 10, "the flow is on queue 0\n{:#}", after.0);
         assert!(by_queue(1) >= errors.len() as u64, "the errors are on queue 1\n{:#}", after.0);
         assert!(after.redirected() - before.redirected() >= by_queue(0) + by_queue(1));
     }
