@@ -117,7 +117,10 @@ impl Workspace {
 pub fn for_everybody(workspace: &Workspace) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let copy = workspace.directory().join("pointsman");
-    fs::copy(env!("CARGO_BIN_EXE_pointsman"), &copy).unwrap();
+    // Not by this process: a child that another thread forks meanwhile would hold the copy open for writing, and to run
+    // it would fail with "text file busy".
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_pointsman")).arg(&copy).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(workspace.directory(), fs::Permissions::from_mode(0o777)).unwrap();
     copy
