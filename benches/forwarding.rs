@@ -61,6 +61,7 @@ fn plan(services: u32, real_servers: u32) -> TablePlan {
                         address: member.address,
                         weight: 1,
                         next_hop: Some(NextHop { mac, egress: 0 }),
+                        quic_server_id: None,
                     })
                     .collect(),
             })

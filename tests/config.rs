@@ -514,3 +514,44 @@ fn an_any_port_service_stands_beside_others() {
     let keys: Vec<_> = config.virtual_services.iter().map(|service| (service.key.port, service.key.protocol)).collect();
     assert_eq!(keys, [(0, Protocol::Tcp), (80, Protocol::Tcp), (0, Protocol::Udp)]);
 }
+
+/// A UDP service on two real servers, with these lines in it and in them.
+fn quic(protocol: &str, service: &str, servers: [&str; 2]) -> String {
+    let mut text = format!(
+        "[director]\nsecret = \"x\"\n[[virtual_service]]\nvip = \"192.0.2.1\"\nport = 443\nprotocol = \"{protocol}\"\n{service}\n"
+    );
+    for (number, server) in (1..).zip(servers) {
+        writeln!(text, "[[virtual_service.real_server]]\naddress = \"192.0.2.10{number}\"\n{server}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn quic_services_have_server_ids_of_one_length() {
+    let ids = ["quic_server_id = \"0A01\"", "quic_server_id = \"0a02\""];
+    let both = "quic = true\nquic_server_id_length = 2";
+    let config = accepted(&quic("udp", both, ids));
+    let service = &config.virtual_services[0];
+    assert!(service.quic);
+    assert_eq!(service.quic_server_id_length, Some(2));
+    let read: Vec<_> = service.real_servers.iter().map(|server| server.quic_server_id.unwrap().to_string()).collect();
+    assert_eq!(read, ["0a01", "0a02"]);
+    let cases = [
+        ("tcp", both, ids, "QUIC runs over UDP and this service is tcp"),
+        ("udp", "quic = true", ids, "quic_server_id_length is missing"),
+        ("udp", "quic = true\nquic_server_id_length = 0", ids, "0 is not a length in bytes; use 1 to 15"),
+        ("udp", "quic = true\nquic_server_id_length = 16", ids, "16 is not a length in bytes; use 1 to 15"),
+        ("udp", "quic = true\nquic_server_id_length = 3", ids, "has 2 bytes and quic_server_id_length is 3"),
+        ("udp", "quic = false", ids, "is for services with quic = true only"),
+        ("udp", "quic_server_id_length = 2", ["", ""], "is for services with quic = true only"),
+        ("udp", both, [ids[0], ids[0]], "0a01 is that of real_server[0] already"),
+        ("udp", both, [ids[0], "quic_server_id = \"0a0\""], "\"0a0\" is not a server id"),
+        ("udp", both, [ids[0], "quic_server_id = \"\""], "\"\" is not a server id"),
+    ];
+    for (protocol, service, servers, expected) in cases {
+        let said = refused(&quic(protocol, service, servers));
+        assert!(said.contains(expected), "{service}: {said}");
+    }
+    let warnings = config::parse(&quic("udp", both, ["", ""]), "f.toml").unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.to_string().contains("no real server has a quic_server_id")));
+}

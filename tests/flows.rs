@@ -76,6 +76,7 @@ impl Director {
                 address: address(number),
                 weight,
                 next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
+                quic_server_id: None,
             })
             .collect();
         let service = |key: ServiceKey| ServicePlan {

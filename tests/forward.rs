@@ -38,6 +38,7 @@ fn real_servers(count: u8, alive: bool) -> Vec<RealServerPlan> {
             address: Ipv4Addr::new(192, 168, 88, 100 + number).into(),
             weight: 1,
             next_hop: alive.then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: 0 }),
+            quic_server_id: None,
         })
         .collect()
 }

@@ -44,6 +44,7 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
                     address: address(number),
                     weight,
                     next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
+                    quic_server_id: None,
                 })
                 .collect(),
         }],

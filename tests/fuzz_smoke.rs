@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fuzzing::{TARGETS, Target};
-use packets::{Frames, rows};
+use packets::{Frames, Ipv4, UDP, rows, udp};
 
 /// Mutations that are tried of each target.
 const MUTATIONS: usize = 4000;
@@ -162,6 +162,7 @@ fn write_the_seeds() {
     let random: Vec<Vec<u8>> = Frames::new(7).take(16).collect();
     write_seed("forward", "random", &steps(0x9b, &random));
     write_seed("replay", "random", &capture(0x9b, &random, 0));
+    write_seed("forward", "quic", &steps(0xff, &quic_frames()));
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs");
     for entry in fs::read_dir(configs).unwrap() {
         let path = entry.unwrap().path();
@@ -169,6 +170,22 @@ fn write_the_seeds() {
             write_seed("config", path.file_name().unwrap().to_str().unwrap(), &fs::read(&path).unwrap());
         }
     }
+}
+
+/// QUIC packets with the id of one real server after the other: a short header, and long ones of each type.
+fn quic_frames() -> Vec<Vec<u8>> {
+    let id = |number| [1, number, 1, 2, 3, 4, 5, 6];
+    let long = |kind: u8, number| [&[0xc0 | kind << 4, 0, 0, 0, 1, 8][..], &id(number)].concat();
+    (0..4_u8)
+        .flat_map(|number| [[&[0x40][..], &id(number)].concat(), long(number, number)])
+        .map(|payload| {
+            let mut datagram = udp(4711, 53);
+            datagram.truncate(8);
+            datagram[4..6].copy_from_slice(&u16::try_from(8 + payload.len()).unwrap().to_be_bytes());
+            datagram.extend(payload);
+            Ipv4 { protocol: UDP, ..Ipv4::default() }.frame(&datagram)
+        })
+        .collect()
 }
 
 fn write_seed(target: &str, name: &str, bytes: &[u8]) {

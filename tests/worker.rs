@@ -59,6 +59,7 @@ fn plan() -> TablePlan {
                 address: Ipv4Addr::new(192, 168, 88, number).into(),
                 weight: 1,
                 next_hop: Some(NextHop { mac: real_server_mac(number), egress }),
+                quic_server_id: None,
             })
             .collect(),
     };

@@ -23,6 +23,7 @@ use serde::{Serialize, Serializer};
 
 use crate::service::ServiceKey;
 use crate::wire::MacAddress;
+use crate::wire::quic::ServerId;
 
 pub use error::{ConfigError, Finding, Warning};
 pub use interface::{
@@ -219,6 +220,10 @@ pub struct VirtualServiceConfig {
     /// Seconds after a change for which a TCP flow without an entry goes where the table before the change would have
     /// sent it; 0 = not at all.
     pub previous_table_s: u32,
+    /// Whether flows are kept by QUIC connection id; only with UDP.
+    pub quic: bool,
+    /// Octets of `quic_server_id`, 1 to 15; `None` without `quic`.
+    pub quic_server_id_length: Option<u8>,
     /// In the order of the file; no address appears twice, each is of the same family as the VIP.
     #[serde(rename = "real_server")]
     pub real_servers: Vec<RealServerConfig>,
@@ -253,4 +258,6 @@ pub struct RealServerConfig {
     pub weight: u32,
     /// Its MAC where the file gives it, else the neighbour table does.
     pub mac: Option<MacAddress>,
+    /// What it is known by in the QUIC connection ids that it chooses; no two of a service have the same.
+    pub quic_server_id: Option<ServerId>,
 }

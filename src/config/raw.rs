@@ -73,6 +73,8 @@ pub(super) struct RawVirtualService<'t> {
     pub(super) tcp_fin_timeout_s: Option<Field<i64>>,
     pub(super) udp_timeout_s: Option<Field<i64>>,
     pub(super) previous_table_s: Option<Field<i64>>,
+    pub(super) quic: Option<Field<bool>>,
+    pub(super) quic_server_id_length: Option<Field<i64>>,
     pub(super) real_servers: Vec<RawRealServer<'t>>,
 }
 
@@ -81,6 +83,7 @@ pub(super) struct RawRealServer<'t> {
     pub(super) address: Option<Field<&'t str>>,
     pub(super) weight: Option<Field<i64>>,
     pub(super) mac: Option<Field<&'t str>>,
+    pub(super) quic_server_id: Option<Field<&'t str>>,
 }
 
 /// Reads a parsed file; what has the wrong type or an unknown name is noted in `findings` and left out.
@@ -198,6 +201,12 @@ impl<'t> RawVirtualService<'t> {
             tcp_fin_timeout_s: table.integer(Key::optional("tcp_fin_timeout_s", "a time in seconds", TIMEOUT)),
             udp_timeout_s: table.integer(Key::optional("udp_timeout_s", "a time in seconds", TIMEOUT)),
             previous_table_s: table.integer(Key::optional("previous_table_s", "a time in seconds", PREVIOUS)),
+            quic: table.flag(Key::optional("quic", "a truth value", "true or false")),
+            quic_server_id_length: table.integer(Key::optional(
+                "quic_server_id_length",
+                "a length in bytes",
+                "1 to 15",
+            )),
             real_servers: table.tables(REAL_SERVER, "[[virtual_service.real_server]]", RawRealServer::read),
         }
     }
@@ -206,12 +215,15 @@ impl<'t> RawVirtualService<'t> {
 impl<'t> RawRealServer<'t> {
     fn read(table: &mut Table<'t>) -> Self {
         const ADDRESS: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.100\"";
+        const SERVER_ID: &str =
+            "pairs of hex digits in quotes such as \"0a1b\", as many as quic_server_id_length of the virtual service";
         const MAC: &str = "six pairs of hex digits in quotes such as \"02:00:00:00:01:00\"";
         Self {
             place: table.place.clone(),
             address: table.text(Key::required("address", "an IP address", ADDRESS)),
             weight: table.integer(Key::optional("weight", "a weight", "0 (no new flows) to 65535")),
             mac: table.text(Key::optional("mac", "a MAC", MAC)),
+            quic_server_id: table.text(Key::optional("quic_server_id", "a server id", SERVER_ID)),
         }
     }
 }

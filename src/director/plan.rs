@@ -92,6 +92,7 @@ fn service_plan(
                 address: real_server.address,
                 weight: real_server.weight,
                 next_hop: next_hop(real_server.address, real_server.mac),
+                quic_server_id: real_server.quic_server_id,
             })
             .collect(),
     }

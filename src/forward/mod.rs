@@ -6,6 +6,7 @@
 //! A decision has two steps, so that a burst can take the first for all its frames before it takes the second for any:
 //! [`prepare`] reads the frame and has the flow's entry fetched from memory, [`decide`] uses it.
 
+mod quic;
 mod route;
 
 pub use route::{Counts, How};
@@ -108,7 +109,7 @@ pub fn decide(
         }
         Prepared::Flow { subject, service, hash, kind } => (subject, *service, *hash, *kind),
     };
-    let routed = route::Router { table, flows, counts, now_s }.route(subject, position, hash, kind);
+    let routed = route::Router { table, flows, counts, now_s }.route(frame, subject, position, hash, kind);
     let found = routed.and_then(|at| Some((at, table.real_servers().get(at as usize)?)));
     let Some((chosen, real_server)) = found else {
         return Verdict::Drop { reason: DropReason::NoRealServer, service: Some(position), real_server: None };

@@ -31,6 +31,8 @@ pub enum How {
     Hash,
     /// The entry of the datagram's first fragment.
     FirstFragment,
+    /// The QUIC connection id.
+    ConnectionId,
     /// The hash of the addresses, for want of ports and of a first fragment.
     AddressHash,
 }
@@ -66,10 +68,20 @@ pub(super) struct Router<'a> {
 impl Router<'_> {
     /// Position of the real server of a frame, or `None` if its service has none.
     #[inline]
-    pub(super) fn route(&mut self, subject: &Subject, service: u32, hash: u64, kind: PacketKind) -> Option<u32> {
+    pub(super) fn route(
+        &mut self,
+        frame: &[u8],
+        subject: &Subject,
+        service: u32,
+        hash: u64,
+        kind: PacketKind,
+    ) -> Option<u32> {
         let service = self.table.services().get(service as usize)?;
         match subject.shape {
-            Shape::Datagram => self.flow(subject, service, hash, kind),
+            Shape::Datagram => match &service.quic {
+                Some(servers) if kind == PacketKind::Datagram => self.quic(frame, subject, service, servers, hash),
+                _ => self.flow(subject, service, hash, kind),
+            },
             Shape::FirstFragment => {
                 let real_server = self.flow(subject, service, hash, kind)?;
                 self.remember_fragment(subject, real_server);
@@ -81,7 +93,13 @@ impl Router<'_> {
     }
 
     #[inline]
-    fn flow(&mut self, subject: &Subject, service: &VirtualService, hash: u64, kind: PacketKind) -> Option<u32> {
+    pub(super) fn flow(
+        &mut self,
+        subject: &Subject,
+        service: &VirtualService,
+        hash: u64,
+        kind: PacketKind,
+    ) -> Option<u32> {
         let key = FlowKey::flow(subject, service.id);
         match self.flows.flows.get(hash, &key, self.now_s) {
             Some(record) => self.known(subject, service, hash, kind, &key, &record),
@@ -163,16 +181,21 @@ impl Router<'_> {
         if kind != PacketKind::End {
             let id = self.table.real_servers().get(real_server as usize)?.id;
             let entry = Change { state, life_s: life_s(service, state, kind), real_server: id };
-            match self.flows.flows.insert(hash, key, self.now_s, entry) {
-                Inserted::Stored => self.counts.new_flows += 1,
-                Inserted::Evicting(_) => {
-                    self.counts.new_flows += 1;
-                    self.counts.evicted_flows += 1;
-                }
-                Inserted::NoRoom => self.counts.flows_without_room += 1,
-            }
+            self.remember(hash, key, entry);
         }
         Some(real_server)
+    }
+
+    /// Gives a flow its first entry.
+    pub(super) fn remember(&mut self, hash: u64, key: &FlowKey, entry: Change) {
+        match self.flows.flows.insert(hash, key, self.now_s, entry) {
+            Inserted::Stored => self.counts.new_flows += 1,
+            Inserted::Evicting(_) => {
+                self.counts.new_flows += 1;
+                self.counts.evicted_flows += 1;
+            }
+            Inserted::NoRoom => self.counts.flows_without_room += 1,
+        }
     }
 
     /// An ICMP error goes where the flow goes that it quotes, whichever worker has that.
@@ -226,13 +249,13 @@ impl Router<'_> {
     }
 
     #[inline]
-    fn is_alive(&self, position: u32) -> bool {
+    pub(super) fn is_alive(&self, position: u32) -> bool {
         self.table.real_servers().get(position as usize).is_some_and(|server| server.is_alive())
     }
 }
 
 #[inline]
-fn next_state(state: FlowState, kind: PacketKind) -> FlowState {
+pub(super) fn next_state(state: FlowState, kind: PacketKind) -> FlowState {
     match (state, kind) {
         (_, PacketKind::End) | (FlowState::Closing, _) => FlowState::Closing,
         (FlowState::Unconfirmed, PacketKind::Begin) => FlowState::Unconfirmed,
@@ -241,7 +264,7 @@ fn next_state(state: FlowState, kind: PacketKind) -> FlowState {
 }
 
 #[inline]
-fn life_s(service: &VirtualService, state: FlowState, kind: PacketKind) -> u32 {
+pub(super) fn life_s(service: &VirtualService, state: FlowState, kind: PacketKind) -> u32 {
     match (state, kind) {
         (FlowState::Unconfirmed, _) => UNCONFIRMED_S,
         (FlowState::Closing, _) => service.timeouts.tcp_fin_s,

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use super::hash::FlowHasher;
 use super::identity::Identities;
 use super::maglev::{Maglev, Member};
+use super::quic::QuicServers;
 use super::services::ServiceIndex;
 use crate::service::ServiceKey;
 use crate::stats::counters::{Outcomes, PerWorker};
+use crate::wire::quic::ServerId;
 use crate::wire::{MacAddress, Shape, Subject};
 
 /// Further hashes that are tried for a live real server before the slots are walked one by one.
@@ -95,6 +97,8 @@ pub struct RealServerPlan {
     pub weight: u32,
     /// How it is reached; `None` counts as down.
     pub next_hop: Option<NextHop>,
+    /// What it is known by in the QUIC connection ids that it chooses; the ids of a service have one length.
+    pub quic_server_id: Option<ServerId>,
 }
 
 /// Everything that a table is built from.
@@ -166,6 +170,8 @@ pub struct VirtualService {
     live_members: usize,
     first_real_server: u32,
     real_server_count: u32,
+    /// Its real servers by QUIC server id, if they have any.
+    pub quic: Option<QuicServers>,
     /// Verdicts of its frames.
     pub outcomes: Arc<PerWorker<Outcomes>>,
 }
@@ -471,6 +477,9 @@ impl<'a> Builder<'a> {
             let built = self.real_server(position, service.key, real_server);
             self.real_servers.push(built);
         }
+        let quic = QuicServers::new(
+            (first_real_server..).zip(&service.real_servers).filter_map(|(at, plan)| Some((plan.quic_server_id?, at))),
+        );
         let mut weighted: Vec<(Member, u32)> = (first_real_server..)
             .zip(&service.real_servers)
             .filter(|(_, real_server)| real_server.weight > 0)
@@ -506,6 +515,7 @@ impl<'a> Builder<'a> {
             positions: positions.into_boxed_slice(),
             live_members,
             first_real_server,
+            quic,
             real_server_count: u32::try_from(service.real_servers.len()).unwrap_or(u32::MAX),
             outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
         }

@@ -5,6 +5,7 @@ mod hash;
 mod identity;
 mod maglev;
 mod publish;
+mod quic;
 mod services;
 
 pub use forwarding::{
@@ -15,4 +16,5 @@ pub use hash::{DEFAULT_SECRET, FlowHasher};
 pub use identity::Identities;
 pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member, is_prime};
 pub use publish::{Pinned, Published, Reader};
+pub use quic::QuicServers;
 pub use services::{ServiceIndex, family_of};

@@ -6,6 +6,7 @@ pub mod ethernet;
 mod ipv4;
 mod ipv6;
 mod mac;
+pub mod quic;
 mod subject;
 
 pub use mac::{MacAddress, ParseMacError};

@@ -23,6 +23,7 @@ use pointsman::table::{
     TablePlan,
 };
 use pointsman::wire::MacAddress;
+use pointsman::wire::quic::ServerId;
 
 use crate::packets;
 
@@ -60,6 +61,7 @@ impl Tables {
                     weight: if state == 2 { 0 } else { u32::from(number) + 1 },
                     next_hop: (state > 1)
                         .then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: number % 2 }),
+                    quic_server_id: ServerId::new(&[number]),
                 })
             })
             .collect();

@@ -80,7 +80,13 @@ pub(crate) fn director(kernel: Kernel) -> Director {
 pub(crate) fn plan() -> TablePlan {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let hop = |last, egress| Some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, last]), egress });
-    let real_server = |text, weight, next_hop| RealServerPlan { id: 0, address: address(text), weight, next_hop };
+    let real_server = |text, weight, next_hop| RealServerPlan {
+        id: 0,
+        address: address(text),
+        weight,
+        next_hop,
+        quic_server_id: None,
+    };
     let service = |vip, protocol, port, hash_by, real_servers| ServicePlan {
         id: 0,
         timeouts: FlowTimeouts::default(),

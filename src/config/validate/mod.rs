@@ -4,6 +4,7 @@
 //! caller throws the result away.
 
 mod interface;
+mod quic;
 mod service;
 
 use std::collections::HashMap;

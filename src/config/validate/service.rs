@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::interface::unicast_mac;
+use super::quic;
 use super::{Check, Seen, warn};
 use crate::config::error::Findings;
 use crate::config::interface::InterfaceConfig;
@@ -60,7 +61,8 @@ pub(super) fn services(
             findings.refuse(raw.place.at, raw.place.path.clone(), message);
         }
         let settings = settings(raw, check);
-        let real_servers = real_servers(raw, vip, &taken, findings);
+        let quic = quic::service(raw, check);
+        let real_servers = real_servers(raw, vip, quic, &taken, findings);
         check_shares(raw, settings.table_size, &real_servers, check);
         if let Some(key) = key {
             services.push(VirtualServiceConfig {
@@ -72,6 +74,8 @@ pub(super) fn services(
                 tcp_fin_timeout_s: settings.timeouts[1],
                 udp_timeout_s: settings.timeouts[2],
                 previous_table_s: settings.timeouts[3],
+                quic: quic.is_some(),
+                quic_server_id_length: quic,
                 real_servers,
             });
         }
@@ -140,6 +144,7 @@ fn table_size(field: Option<&Field<i64>>, check: Check<'_>) -> u32 {
 fn real_servers(
     service: &RawVirtualService<'_>,
     vip: Option<IpAddr>,
+    quic: Option<u8>,
     taken: &Taken<'_>,
     findings: &Findings,
 ) -> Vec<RealServerConfig> {
@@ -158,12 +163,14 @@ fn real_servers(
         findings.refuse(service.place.at, path(), message);
     }
     let mut addresses = Seen::new();
+    let mut ids = Seen::new();
     let mut servers = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let check = Check { place: &raw.place, findings };
         let mut weight = 1;
         check.number(raw.weight.as_ref(), 0..=i64::from(MAX_WEIGHT), &mut weight);
         let mac = raw.mac.as_ref().and_then(|field| mac(field, taken, check));
+        let quic_server_id = quic::real_server(raw, quic, index, &mut ids, check);
         let Some(field) = &raw.address else { continue };
         let Some(address) = station_address(field, check) else { continue };
         check_against_vip(field, address, vip, taken, check);
@@ -171,7 +178,7 @@ fn real_servers(
             let message = format!("{address} is real_server[{first}] already; remove one and add up the weights");
             check.refuse_with(field, message);
         }
-        servers.push(RealServerConfig { address, weight, mac });
+        servers.push(RealServerConfig { address, weight, mac, quic_server_id });
     }
     servers
 }
