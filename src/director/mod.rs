@@ -111,7 +111,8 @@ impl Director {
             .collect::<Result<Vec<u32>, DirectorError>>()?;
         start::check_limits(&config)?;
         next_hops.update(&config, &indices)?;
-        // First, because it tells whether another director runs.
+        crate::xdp::require_capabilities()?;
+        // Before anything is changed, because it tells whether another director runs.
         let control = ControlSocket::bind(&config.director.control_socket)?;
         let (event_sender, events) = channel::bounded(EVENTS);
         signals::watch(event_sender.clone())?;

@@ -37,8 +37,8 @@ impl FlowHasher {
         Self { keys }
     }
 
-    /// The hash of a flow by protocol, addresses and ports. Fragments without ports hash with ports of 0, so that all
-    /// of a datagram's go the same way.
+    /// The hash of a flow by protocol, addresses and ports. Fragments without ports hash with ports of 0: those that find
+    /// no entry of their first fragment all go one way, which may be another than the first one's.
     #[inline]
     pub fn flow(&self, subject: &Subject) -> u64 {
         let rest = u64::from(subject.client_port) << 32

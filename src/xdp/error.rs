@@ -123,6 +123,19 @@ pub enum XdpError {
     },
 }
 
+/// Whether the process may load and attach the program at all; asked first, it gives the clearest answer.
+///
+/// # Errors
+/// [`XdpError::MissingCapability`].
+pub fn require_capabilities() -> Result<(), XdpError> {
+    let missing = missing_capabilities();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(XdpError::MissingCapability { action: "attaching an XDP program", missing })
+    }
+}
+
 impl XdpError {
     /// The error for EPERM on `action`.
     pub(super) fn not_permitted(action: &'static str) -> Self {

@@ -22,7 +22,7 @@ mod test_run;
 pub use abi::{MAX_LOCAL_MACS, MAX_QUEUES, MAX_SERVICES, MAX_VIPS, STAMP_BYTES, STAMP_MAGIC};
 pub use attach::{AttachMode, AttachedMode};
 pub use counters::{CounterReader, RedirectErrors, XdpCounters};
-pub use error::XdpError;
+pub use error::{XdpError, require_capabilities};
 pub use test_run::{TestRun, XdpAction};
 
 use std::os::fd::{OwnedFd, RawFd};
