@@ -17,12 +17,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::counters::WorkerCounters;
+use pointsman::counters::latency::LatencyHistogram;
 use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, decide, forward, prepare};
 use pointsman::port::memory::MemoryPort;
 use pointsman::service::{Protocol, ServiceKey};
-use pointsman::stats::counters::WorkerCounters;
-use pointsman::stats::latency::LatencyHistogram;
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, Maglev, Member, NextHop, Published,
     RealServerPlan, ServicePlan, TablePlan,

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod counters;
 pub mod director;
 pub mod flow;
 pub mod forward;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock;
+use crate::counters::{FlowCounters, Outcomes, WorkerCounters};
 use crate::flow::WorkerFlows;
 use crate::forward::{Counts, Prepared, decide, prepare};
 use crate::port::{Frame, Port};
-use crate::stats::counters::{Outcomes, WorkerCounters};
 use crate::table::{ForwardingTable, Reader};
 use crate::verdict::{DropReason, Route, Verdict};
 
@@ -183,7 +183,7 @@ impl<P: Port> Worker<P> {
             }
         }
         flows.flows.sweep(SWEPT_PER_BURST, now_s);
-        counters.flows.add(&counts);
+        count_flows(&counters.flows, &counts);
         for (egress, outgoing) in outgoing.iter_mut().enumerate() {
             if !outgoing.frames.is_empty() {
                 let by = settings.egress_queues.get(queue).and_then(|queues| *queues.get(egress)?);
@@ -280,6 +280,23 @@ impl<F: Frame> Outgoing<F> {
             tally.drop_routed(reason, account.route, account.bytes);
             port.release(frame);
         }
+    }
+}
+
+/// Adds what a burst did to the flow tables. Most bursts do little that is counted.
+#[inline]
+fn count_flows(counters: &FlowCounters, counts: &Counts) {
+    let pairs = [
+        (&counters.new, counts.new_flows),
+        (&counters.without_room, counts.flows_without_room),
+        (&counters.evicted, counts.evicted_flows),
+        (&counters.peer_hits, counts.peer_hits),
+        (&counters.previous_table_hits, counts.previous_table_hits),
+        (&counters.fragment_hits, counts.fragment_hits),
+        (&counters.fragment_misses, counts.fragment_misses),
+    ];
+    for (counter, count) in pairs.into_iter().filter(|(_, count)| *count > 0) {
+        counter.add(count);
     }
 }
 

@@ -19,11 +19,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use packets::{CLIENT, CLIENT6, VIP, VIP6};
+use pointsman::counters::WorkerCounters;
 use pointsman::flow::WorkerFlows;
 use pointsman::port::memory::{MemoryFrame, MemoryPort};
 use pointsman::port::{Census, Port};
 use pointsman::service::{Protocol, ServiceKey};
-use pointsman::stats::counters::WorkerCounters;
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,
     ServicePlan, TablePlan,

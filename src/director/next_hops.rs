@@ -104,7 +104,9 @@ impl NextHops {
             );
         }
         for address in self.named_missing.difference(&missing) {
-            tracing::info!(real_server = %address, mac = ?self.of(*address, None), "has a MAC address again");
+            if let Some(next_hop) = self.of(*address, None) {
+                tracing::info!(real_server = %address, mac = %next_hop.mac, "has a MAC address again");
+            }
         }
         self.named_missing = missing;
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::layout::{self, InterfaceFacts, QueueLayout, WorkerLayout};
 use super::{DirectorError, Interface};
 use crate::config::{self, Config, InterfaceConfig};
+use crate::counters::{QueueCounters, WorkerCounters};
 use crate::flow::{PeerFlows, WorkerFlows};
 use crate::network::{link_by_name, nic};
 use crate::port::xsk::{self, BindMode, Opened, QueuePlan, SocketHandle, XskPlan};
-use crate::stats::counters::{QueueCounters, WorkerCounters};
 use crate::worker::WorkerSettings;
 use crate::xdp::{
     AttachMode, AttachedMode, MAX_LOCAL_MACS, MAX_SERVICES, MAX_VIPS, NoSocketAction, Settings, XdpError, XdpProgram,

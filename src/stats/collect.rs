@@ -12,15 +12,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hdrhistogram::AdditionError;
 use nix::time::{ClockId, clock_gettime};
 
-use super::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
 use super::flows::{FlowActivity, FlowTableReport};
-use super::latency::SnapshotError;
 use super::report::{
     AttachMode, BatchSize, BusyIdle, Drops, Frames, Identity, InterfaceReport, KernelRingStatistics, Moment,
     QueueReport, RealServerReport, Report, SCHEMA_VERSION, Totals, Traffic, VirtualServiceReport, WorkerReport,
     XdpCounts,
 };
 use super::summary::LatencyReading;
+use crate::counters::latency::SnapshotError;
+use crate::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
 use crate::flow::FlowReader;
 use crate::table::{ForwardingTable, HashBy, Published, RealServer, VirtualService};
 use crate::verdict::DropReason;
@@ -394,7 +394,7 @@ fn totals(workers: &[WorkerReport], latencies: &[LatencyReading]) -> Result<Tota
         let sum = drops.0.entry(cause.clone()).or_default();
         *sum = sum.wrapping_add(*count);
     }
-    let mut latency = LatencyReading::of(&super::latency::LatencyHistogram::default())?;
+    let mut latency = LatencyReading::of(&crate::counters::latency::LatencyHistogram::default())?;
     for of_worker in latencies {
         latency.add(of_worker)?;
     }

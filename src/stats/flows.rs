@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::counters::FlowCounters;
+use crate::counters::FlowCounters;
 use crate::flow::{FlowReader, MemoryKind};
 
 /// What flow tables did.

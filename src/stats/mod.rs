@@ -1,10 +1,8 @@
 //! Statistics: what workers count, and how it is read, merged and exported.
 
 pub mod collect;
-pub mod counters;
 pub mod flows;
 mod identity;
-pub mod latency;
 pub mod report;
 pub mod sampler;
 mod schema;

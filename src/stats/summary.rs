@@ -2,8 +2,8 @@
 
 use hdrhistogram::{AdditionError, Histogram};
 
-use super::latency::{LatencyHistogram, SIGNIFICANT_DIGITS, SnapshotError};
 use super::report::{Latency, LatencyBucket};
+use crate::counters::latency::{LatencyHistogram, SIGNIFICANT_DIGITS, SnapshotError};
 
 /// What was read of one latency histogram, or of several.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use super::identity::Identities;
 use super::maglev::{Maglev, Member};
 use super::quic::QuicServers;
 use super::services::ServiceIndex;
+use crate::counters::{Outcomes, PerWorker};
 use crate::service::ServiceKey;
-use crate::stats::counters::{Outcomes, PerWorker};
 use crate::wire::quic::ServerId;
 use crate::wire::{MacAddress, Shape, Subject};
 

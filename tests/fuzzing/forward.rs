@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pointsman::counters::WorkerCounters;
 use pointsman::flow::WorkerFlows;
 use pointsman::forward::{self, Counts};
 use pointsman::port::Port;
 use pointsman::port::memory::MemoryPort;
-use pointsman::stats::counters::WorkerCounters;
 use pointsman::table::{ForwardingTable, Published};
 use pointsman::verdict::{DropReason, Verdict};
 use pointsman::wire;

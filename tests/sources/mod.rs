@@ -5,10 +5,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pointsman::counters::{Counter, Outcomes, QueueCounters, WorkerCounters};
 use pointsman::flow::WorkerFlows;
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::collect::{InterfaceSource, QueueSource, Sources, WorkerSource};
-use pointsman::stats::counters::{Counter, Outcomes, QueueCounters, WorkerCounters};
 use pointsman::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,

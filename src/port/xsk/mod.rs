@@ -18,7 +18,7 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
 use super::{Census, Frame, Ledger, Place, Port};
 use crate::clock;
-use crate::stats::counters::QueueCounters;
+use crate::counters::QueueCounters;
 
 /// "POINTSMN": what the XDP program writes in front of its time of reception.
 pub const STAMP_MAGIC: u64 = 0x504f_494e_5453_4d4e;

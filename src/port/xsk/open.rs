@@ -15,7 +15,7 @@ use xsk_rs::{FrameDesc, Socket, Umem};
 
 use super::socket::{self, SocketHandle};
 use super::{Ledger, RING_BATCH, STAMP_LEN, XskPort, XskQueue};
-use crate::stats::counters::QueueCounters;
+use crate::counters::QueueCounters;
 
 /// Memories made so far.
 static MEMORIES: AtomicU32 = AtomicU32::new(0);

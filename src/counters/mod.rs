@@ -4,12 +4,14 @@
 //! cache line. Readers see each counter at some recent moment; at a quiet moment all of them are exact. Counters only
 //! ever grow; who wants a rate takes two readings.
 
+pub mod latency;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-use super::latency::LatencyHistogram;
-use crate::forward::Counts;
+use latency::LatencyHistogram;
+
 use crate::verdict::DropReason;
 
 /// A monotonic count with one writer.
@@ -152,27 +154,6 @@ pub struct FlowCounters {
     pub fragment_hits: Counter,
     /// Fragments without one, which went by the hash of their addresses.
     pub fragment_misses: Counter,
-}
-
-impl FlowCounters {
-    /// Adds what a burst did.
-    #[inline]
-    pub fn add(&self, counts: &Counts) {
-        let pairs = [
-            (&self.new, counts.new_flows),
-            (&self.without_room, counts.flows_without_room),
-            (&self.evicted, counts.evicted_flows),
-            (&self.peer_hits, counts.peer_hits),
-            (&self.previous_table_hits, counts.previous_table_hits),
-            (&self.fragment_hits, counts.fragment_hits),
-            (&self.fragment_misses, counts.fragment_misses),
-        ];
-        for (counter, count) in pairs {
-            if count > 0 {
-                counter.add(count);
-            }
-        }
-    }
 }
 
 /// What a worker counts of one queue of one interface.

@@ -5,7 +5,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::counters::Counter;
+use super::Counter;
 
 /// Significant decimal digits of a value.
 pub const SIGNIFICANT_DIGITS: u8 = 3;
