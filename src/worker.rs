@@ -294,6 +294,7 @@ fn count_flows(counters: &FlowCounters, counts: &Counts) {
         (&counters.previous_table_hits, counts.previous_table_hits),
         (&counters.fragment_hits, counts.fragment_hits),
         (&counters.fragment_misses, counts.fragment_misses),
+        (&counters.second_choices, counts.second_choices),
     ];
     for (counter, count) in pairs.into_iter().filter(|(_, count)| *count > 0) {
         counter.add(count);

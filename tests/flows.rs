@@ -191,6 +191,8 @@ fn a_dead_server_s_flows_go_elsewhere_and_come_back_without_moving_any_other() {
         let now = director.send(0, segment(*client, *port, ACK)).unwrap();
         assert_eq!(now == *server, *server != address(3));
     }
+    let of_the_dead = flows.iter().filter(|flow| flow.2 == address(3)).count() as u64;
+    assert_eq!(director.counts.second_choices, of_the_dead);
     director.set(&FIVE);
     for (client, port, server) in &flows {
         assert_eq!(director.send(0, segment(*client, *port, ACK)), Some(*server));

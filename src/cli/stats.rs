@@ -181,7 +181,8 @@ fn print_flows(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     let flows = &report.totals.flows;
     let (with, without) = (count(flows.fragment_hits), count(flows.fragment_misses));
-    writeln!(out, "  fragments: {with} by their first one, {without} by their addresses")
+    writeln!(out, "  fragments: {with} by their first one, {without} by their addresses")?;
+    writeln!(out, "  frames past a real server that is down: {}", count(flows.second_choices))
 }
 
 fn print_service(service: &VirtualServiceReport, out: &mut impl Write) -> io::Result<()> {

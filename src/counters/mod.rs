@@ -154,6 +154,8 @@ pub struct FlowCounters {
     pub fragment_hits: Counter,
     /// Fragments without one, which went by the hash of their addresses.
     pub fragment_misses: Counter,
+    /// Frames whose real server was down or had no MAC address, and which took the second choice of the hash.
+    pub second_choices: Counter,
 }
 
 /// What a worker counts of one queue of one interface.

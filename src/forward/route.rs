@@ -54,6 +54,8 @@ pub struct Counts {
     pub fragment_hits: u64,
     /// Fragments without such an entry, which went by the hash of their addresses.
     pub fragment_misses: u64,
+    /// Frames whose real server was down or had no MAC address, and which took the second choice of the hash.
+    pub second_choices: u64,
     /// By what the last frame's real server was found.
     pub last: Option<How>,
 }
@@ -130,7 +132,12 @@ impl Router<'_> {
         let (real_server, remembered) = match found {
             Some((at, server)) if !begins_anew && server.is_alive() => (at, record.real_server),
             // It is down, not gone: the entry stays its own.
-            Some(_) if !begins_anew => (self.by_hash(subject, service)?, record.real_server),
+            Some(_) if !begins_anew => {
+                let counted = self.counts.second_choices;
+                let real_server = self.by_hash(subject, service)?;
+                self.counts.second_choices = counted + 1;
+                (real_server, record.real_server)
+            }
             _ => {
                 let at = self.by_hash(subject, service)?;
                 (at, self.table.real_servers().get(at as usize)?.id)
@@ -245,7 +252,9 @@ impl Router<'_> {
     #[inline]
     fn by_hash(&mut self, subject: &Subject, service: &VirtualService) -> Option<u32> {
         self.counts.last = Some(How::Hash);
-        Some(self.table.choose(service, self.table.hash(service, subject))?.real_server)
+        let choice = self.table.choose(service, self.table.hash(service, subject))?;
+        self.counts.second_choices += u64::from(choice.skipped > 0);
+        Some(choice.real_server)
     }
 
     #[inline]

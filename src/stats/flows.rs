@@ -23,6 +23,8 @@ pub struct FlowActivity {
     pub fragment_hits: u64,
     /// Fragments without such an entry, which went by the hash of their addresses.
     pub fragment_misses: u64,
+    /// Frames whose real server was down or had no MAC address, and which took the second choice of the hash.
+    pub second_choices: u64,
 }
 
 /// The memory of a flow table; constant.
@@ -48,6 +50,7 @@ impl FlowActivity {
             previous_table_hits: counters.previous_table_hits.get(),
             fragment_hits: counters.fragment_hits.get(),
             fragment_misses: counters.fragment_misses.get(),
+            second_choices: counters.second_choices.get(),
         }
     }
 
@@ -61,6 +64,7 @@ impl FlowActivity {
             previous_table_hits: self.previous_table_hits.wrapping_add(other.previous_table_hits),
             fragment_hits: self.fragment_hits.wrapping_add(other.fragment_hits),
             fragment_misses: self.fragment_misses.wrapping_add(other.fragment_misses),
+            second_choices: self.second_choices.wrapping_add(other.second_choices),
         }
     }
 }

@@ -149,6 +149,7 @@ pub(crate) fn fill(director: &Director, value: &mut impl FnMut() -> u64) {
             &worker.flows.previous_table_hits,
             &worker.flows.fragment_hits,
             &worker.flows.fragment_misses,
+            &worker.flows.second_choices,
         ] {
             set(counter);
         }
