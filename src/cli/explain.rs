@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Failure, explain_live, load, printed};
 use crate::config::Config;
-use crate::control::DEFAULT_SOCKET;
+use crate::config::DEFAULT_CONTROL_SOCKET;
 use crate::control::explain::{FlowQuestion, LiveExplanation};
 use crate::director::plan;
 use crate::service::{Protocol, ServiceKey};
@@ -95,7 +95,8 @@ impl ExplainArgs {
     }
 
     fn socket(&self, config: Option<&Config>) -> PathBuf {
-        let configured = || config.map_or(DEFAULT_SOCKET.into(), |config| config.director.control_socket.clone());
+        let configured =
+            || config.map_or(DEFAULT_CONTROL_SOCKET.into(), |config| config.director.control_socket.clone());
         self.socket.clone().unwrap_or_else(configured)
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::text::count;
 use super::{Failure, printed};
-use crate::control::DEFAULT_SOCKET;
+use crate::config::DEFAULT_CONTROL_SOCKET;
 use crate::control::client::Client;
 use crate::control::flows::{DEFAULT_LIMIT, FlowEntry, FlowFilter, FlowList, MAX_LIMIT, state_name, state_named};
 use crate::flow::FlowState;
@@ -40,7 +40,7 @@ pub(super) struct FlowsArgs {
     #[arg(long)]
     json: bool,
     /// Control socket of the director
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
     socket: PathBuf,
 }
 

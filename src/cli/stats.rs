@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::text::{bytes, count, duration, nanoseconds, percent, wrap, wrap_pieces};
-use crate::control::DEFAULT_SOCKET;
+use crate::config::DEFAULT_CONTROL_SOCKET;
 use crate::control::client::{Client, ClientError};
 use crate::flow::MemoryKind;
 use crate::stats::report::{
@@ -20,7 +20,7 @@ const WIDTH: usize = 80;
 #[derive(Args, Clone, Debug)]
 pub struct StatsArgs {
     /// Control socket of the director
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
     pub socket: PathBuf,
     /// Print the JSON document as the director gives it (docs/stats.md tells its fields)
     #[arg(long)]

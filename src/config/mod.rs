@@ -39,10 +39,9 @@ pub const MAX_FILE_BYTES: u64 = 16 << 20;
 pub const MAX_VIRTUAL_SERVICES: usize = 65_536;
 
 /// The most real servers that one virtual service may have.
-pub const MAX_REAL_SERVERS: usize = 65_535;
+pub const MAX_REAL_SERVERS: usize = crate::table::MAX_MEMBERS;
 
-/// Slots of a Maglev table where `table_size` is not set.
-pub const DEFAULT_TABLE_SIZE: u32 = 65_537;
+pub use crate::table::DEFAULT_TABLE_SIZE;
 
 /// The largest `table_size`: the greatest prime under 2^24.
 pub const MAX_TABLE_SIZE: u32 = 16_777_213;

@@ -8,6 +8,3 @@ pub mod explain;
 pub mod flows;
 pub mod server;
 pub mod socket;
-
-/// Where the control socket is unless the operator says otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/pointsman/control.sock";

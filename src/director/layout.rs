@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::DirectorError;
 use crate::config::{CopyMode, InterfaceConfig, PollMode, Queues};
-use crate::port::xsk::{BindMode, STAMP_LEN};
+use crate::port::xsk::{BindMode, STAMP_HEADROOM};
 use crate::worker::IdlePolicy;
 
 /// Bytes in front of a received frame: the kernel's headroom and the stamp.
-const HEADROOM: u32 = 256 + STAMP_LEN;
+const HEADROOM: u32 = 256 + STAMP_HEADROOM;
 /// Ethernet header and two tags, in front of a packet of the size of the MTU.
 const LINK_HEADERS: u32 = 14 + 2 * 4;
 

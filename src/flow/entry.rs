@@ -15,9 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::wire::Subject;
 
-/// Real servers are numbered below this in flow tables.
-pub const MAX_REAL_SERVERS: u32 = 1 << 24;
-
 const EXPIRY_BITS: u32 = 20;
 const EXPIRY_MASK: u64 = (1 << EXPIRY_BITS) - 1;
 const EXPIRY_SHIFT: u32 = 24;

@@ -9,6 +9,6 @@ mod memory;
 mod table;
 mod worker_flows;
 
-pub use entry::{FlowKey, FlowRecord, FlowState, MAX_REAL_SERVERS};
+pub use entry::{FlowKey, FlowRecord, FlowState};
 pub use table::{Change, FlowCounts, FlowReader, FlowTable, Inserted, MemoryKind};
 pub use worker_flows::{PeerFlows, WorkerFlows};

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::AdditionError;
-use nix::time::{ClockId, clock_gettime};
 
 use super::flows::{FlowActivity, FlowTableReport};
 use super::report::{
@@ -19,6 +18,7 @@ use super::report::{
     XdpCounts,
 };
 use super::summary::LatencyReading;
+use crate::clock;
 use crate::counters::latency::SnapshotError;
 use crate::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
 use crate::flow::FlowReader;
@@ -84,11 +84,7 @@ impl Moment {
     /// Now. A clock that cannot be read is 0.
     pub fn now() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let monotonic_ns = clock_gettime(ClockId::CLOCK_MONOTONIC)
-            .ok()
-            .and_then(|time| Some((u64::try_from(time.tv_sec()).ok()?, u64::try_from(time.tv_nsec()).ok()?)))
-            .map_or(0, |(seconds, nanoseconds)| seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds));
-        Self { unix_ns: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX), monotonic_ns }
+        Self { unix_ns: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX), monotonic_ns: clock::monotonic_ns() }
     }
 }
 

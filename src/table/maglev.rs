@@ -213,11 +213,6 @@ fn step(slot: u32, by: u32, size: u32) -> u32 {
     if by >= left { by - left } else { slot + by }
 }
 
-/// Whether `number` is prime.
-pub fn is_prime(number: u32) -> bool {
-    number >= 2 && (2..).take_while(|d| d * d <= u64::from(number)).all(|d| u64::from(number) % d != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ pub use forwarding::{
 };
 pub use hash::{DEFAULT_SECRET, FlowHasher};
 pub use identity::Identities;
-pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member, is_prime};
+pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member};
 pub use publish::{Pinned, Published, Reader};
 pub use quic::QuicServers;
 pub use services::{ServiceIndex, family_of};

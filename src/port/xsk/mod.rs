@@ -19,11 +19,11 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 use super::{Census, Frame, Ledger, Place, Port};
 use crate::clock;
 use crate::counters::QueueCounters;
+use crate::xdp::{STAMP_BYTES, STAMP_MAGIC};
 
-/// "POINTSMN": what the XDP program writes in front of its time of reception.
-pub const STAMP_MAGIC: u64 = 0x504f_494e_5453_4d4e;
-/// Bytes of the stamp, directly in front of the frame: magic and time, each in host byte order.
-pub const STAMP_LEN: u32 = 16;
+/// Bytes in front of a frame that its stamp takes.
+#[expect(clippy::cast_possible_truncation, reason = "it is sixteen")]
+pub const STAMP_HEADROOM: u32 = STAMP_BYTES as u32;
 
 /// Frames moved between a ring and the free list at once.
 const RING_BATCH: usize = 64;
@@ -114,9 +114,9 @@ impl XskPort {
     /// Clearing matters: the next frame in this memory may come without a stamp, and must not show this one's.
     #[inline]
     fn take_stamp(&self, desc: &FrameDesc, now_ns: u64) -> u64 {
-        let stamp = self.pointer(desc).wrapping_sub(STAMP_LEN as usize).cast::<u64>();
+        let stamp = self.pointer(desc).wrapping_sub(STAMP_BYTES).cast::<u64>();
         // SAFETY: the ledger has just said that this frame went from the kernel to the worker, so nobody else accesses
-        // it, and `lies_in_its_chunk` that its data begins at least `STAMP_LEN` bytes behind the start of its chunk,
+        // it, and `lies_in_its_chunk` that its data begins at least `STAMP_BYTES` bytes behind the start of its chunk,
         // inside of the memory. Unaligned accesses ask nothing of the address.
         unsafe {
             if stamp.read_unaligned() != STAMP_MAGIC {
@@ -137,7 +137,7 @@ impl XskPort {
     #[inline]
     fn lies_in_its_chunk(&self, desc: &FrameDesc) -> bool {
         let offset = desc.addr() % self.frame_size;
-        offset >= STAMP_LEN as usize && offset + desc.lengths().data() <= self.frame_size
+        offset >= STAMP_BYTES && offset + desc.lengths().data() <= self.frame_size
     }
 
     /// Accepts a descriptor that the kernel gave back, if it is one that the kernel had.

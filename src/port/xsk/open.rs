@@ -14,7 +14,7 @@ use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, So
 use xsk_rs::{FrameDesc, Socket, Umem};
 
 use super::socket::{self, SocketHandle};
-use super::{Ledger, RING_BATCH, STAMP_LEN, XskPort, XskQueue};
+use super::{Ledger, RING_BATCH, STAMP_HEADROOM, XskPort, XskQueue};
 use crate::counters::QueueCounters;
 
 /// Memories made so far.
@@ -230,7 +230,7 @@ fn memory(plan: &XskPlan, warnings: &mut Vec<String>) -> Result<(Umem, Vec<Frame
         .comp_queue_size(ring_size("a completion ring", plan.completion_ring)?)
         // With the kernel's own 256 bytes the frame starts 16 bytes into a cache line: its stamp and its headers up to
         // the ports share that line.
-        .frame_headroom(STAMP_LEN)
+        .frame_headroom(STAMP_HEADROOM)
         .build()
         .map_err(|e| size("a frame size", plan.frame_size, e.to_string()))?;
     let frames =
