@@ -12,81 +12,21 @@
     reason = "a test fails by panicking"
 )]
 
-use std::hint::black_box;
-use std::net::Ipv4Addr;
-use std::time::Duration;
+mod bench_port;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+use bench_port::{BURST, BenchPort, Clients, establish, frames, members, memory, plan, settings};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::clock;
 use pointsman::counters::WorkerCounters;
 use pointsman::counters::latency::LatencyHistogram;
 use pointsman::flow::WorkerFlows;
-use pointsman::forward::{Counts, decide, forward, prepare};
-use pointsman::port::memory::MemoryPort;
-use pointsman::service::{Protocol, ServiceKey};
-use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, Maglev, Member, NextHop, Published,
-    RealServerPlan, ServicePlan, TablePlan,
-};
-use pointsman::wire::{self, MacAddress};
-use pointsman::worker::{IdlePolicy, Worker, WorkerSettings};
-
-const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 88, 15);
-const BURST: u32 = 64;
-
-fn members(count: u32) -> Vec<Member> {
-    (0..count).map(|number| Member { address: Ipv4Addr::from(0x0a00_0000 + number).into(), weight: 1 }).collect()
-}
-
-fn plan(services: u32, real_servers: u32) -> TablePlan {
-    let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
-    TablePlan {
-        hasher: FlowHasher::new("bench"),
-        egresses: vec![Egress { name: "eth0".into(), source: mac, mtu: 1500 }],
-        services: (0..services)
-            .map(|number| ServicePlan {
-                id: 0,
-                timeouts: FlowTimeouts::default(),
-                previous_table_s: 0,
-                key: ServiceKey {
-                    vip: Ipv4Addr::from(u32::from(VIP) + number).into(),
-                    protocol: Protocol::Udp,
-                    port: 53,
-                },
-                table_size: 65_537,
-                hash_by: HashBy::Flow,
-                real_servers: members(real_servers)
-                    .iter()
-                    .map(|member| RealServerPlan {
-                        id: 0,
-                        address: member.address,
-                        weight: 1,
-                        next_hop: Some(NextHop { mac, egress: 0 }),
-                        quic_server_id: None,
-                    })
-                    .collect(),
-            })
-            .collect(),
-        workers: 1,
-        now_s: 0,
-    }
-    .numbered(&mut Identities::default())
-}
-
-/// 64-byte UDP frames (60 without frame check sequence) of as many flows, to as many services in turn.
-fn frames(flows: u32, services: u32) -> Vec<Vec<u8>> {
-    (0..flows)
-        .map(|flow| {
-            let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0];
-            frame.extend((0x0a00_0000 + flow).to_be_bytes());
-            frame.extend((u32::from(VIP) + flow % services).to_be_bytes());
-            frame.extend((1024 + (flow % 50_000) as u16).to_be_bytes());
-            frame.extend(53u16.to_be_bytes());
-            frame.extend([0, 26, 0, 0]);
-            frame.resize(60, 0);
-            frame
-        })
-        .collect()
-}
+use pointsman::forward::{Counts, decide, forward, look_up, prepare};
+use pointsman::port::Port;
+use pointsman::table::{FlowHasher, ForwardingTable, Maglev, Published};
+use pointsman::wire;
+use pointsman::worker::Worker;
 
 fn bench_steps(criterion: &mut Criterion) {
     let table = ForwardingTable::build(&plan(1, 100), None);
@@ -102,108 +42,79 @@ fn bench_steps(criterion: &mut Criterion) {
     group.bench_function("hash", |b| b.iter(|| hasher.flow(black_box(&subject))));
     group.bench_function("service", |b| b.iter(|| table.service_of(black_box(&subject))));
     group.bench_function("choose", |b| b.iter(|| table.choose(service, black_box(0x1234_5678_9abc_def0))));
-    group.bench_function("record latency", |b| b.iter(|| histogram.record(black_box(12_345), 1)));
+    group.bench_function("record the latencies of a burst", |b| {
+        b.iter(|| histogram.record_all(black_box([12_345; BURST as usize]).into_iter()))
+    });
     group.bench_function("forward", |b| b.iter(|| forward(black_box(&mut frame), &table, &mut flows, &mut counts, 1)));
     group.finish();
 }
 
-/// The whole path of a worker over a port in memory: receive, decide, count, record, submit, complete, refill.
+/// A worker's whole turn over a burst: receive, decide, rewrite, count, record the latency, submit.
 fn bench_worker(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("worker, burst of 64");
     group.throughput(Throughput::Elements(u64::from(BURST)));
-    for services in [1, 100, 10_000] {
-        let published = Published::new(ForwardingTable::build(&plan(services, 2), None));
-        let settings = WorkerSettings {
-            worker: 0,
-            batch: BURST as usize,
-            idle: IdlePolicy::Spin,
-            tx_hold: Duration::ZERO,
-            egress_queues: vec![vec![Some(0)]],
-        };
-        let port = MemoryPort::new(1, 256, 128, 128);
-        let mut worker = Worker::new(
-            settings,
-            port,
-            published.reader(),
-            std::sync::Arc::new(WorkerCounters::default()),
-            WorkerFlows::new(1 << 16).unwrap(),
-        );
-        let frames = frames(1024.max(services), services);
-        let mut next = frames.chunks(BURST as usize).cycle();
-        group.bench_function(BenchmarkId::new("services", services), |b| {
-            b.iter_batched(
-                || next.next().unwrap(),
-                |burst| {
-                    for frame in burst {
-                        worker.port_mut().deliver(0, frame, Some(1));
-                    }
-                    worker.turn();
-                    worker.port_mut().transmit(0, usize::MAX);
-                },
-                BatchSize::SmallInput,
-            );
-        });
+    let shapes = [(1u32 << 6, 1, 100), (1 << 10, 1, 100), (1 << 16, 1, 100), (1 << 20, 1, 100), (1 << 22, 1, 100)];
+    let many = [(1 << 14, 1, 2), (1 << 14, 100, 2), (1 << 14, 10_000, 2), (1 << 14, 1, 10_000)];
+    for (flows, services, real_servers) in shapes.into_iter().chain(many) {
+        let published = Published::new(ForwardingTable::build(&plan(services, real_servers), None));
+        let reader = published.reader();
+        let mut memory_of_flows = WorkerFlows::new(flows as usize).unwrap();
+        establish(&reader.pin(), &mut memory_of_flows, flows, services);
+        let port = BenchPort { memory: memory(), clients: Clients::new(flows, services) };
+        let counters = std::sync::Arc::new(WorkerCounters::default());
+        let mut worker = Worker::new(settings(), port, published.reader(), counters, memory_of_flows);
+        let name = format!("{flows} flows, {services} services, {real_servers} real servers");
+        group.bench_function(BenchmarkId::from_parameter(name), |b| b.iter(|| worker.turn()));
     }
+    let mut port = BenchPort { memory: memory(), clients: Clients::new(1 << 20, 1) };
+    let mut received = Vec::with_capacity(BURST as usize);
+    group.bench_function("the measurement's own part of each", |b| {
+        b.iter(|| {
+            port.rx_burst(0, &mut received, BURST as usize);
+            port.tx_burst(0, black_box(&mut received))
+        });
+    });
     group.finish();
 }
 
-/// A burst of frames whose clients change from burst to burst, in an order that no prefetcher guesses.
-struct Clients {
-    frames: Vec<Vec<u8>>,
-    mask: u32,
-    state: u32,
-}
-
-impl Clients {
-    fn new(flows: u32) -> Self {
-        Self { frames: frames(BURST, 1), mask: flows - 1, state: 1 }
-    }
-
-    /// The next of all flows in turn (Hull and Dobell: a full period), at random places.
-    fn next_burst(&mut self) -> &mut [Vec<u8>] {
-        for frame in &mut self.frames {
-            self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let client = 0x0a00_0000 + (self.state >> 3 & self.mask);
-            frame[26..30].copy_from_slice(&client.to_be_bytes());
-        }
-        &mut self.frames
-    }
-}
-
-/// Parse, look up, decide, rewrite: with the flow table's lines fetched ahead over a burst, and one frame after another.
+/// The decision alone: with the flow table's lines fetched ahead over a burst, and one frame after another.
 fn bench_flows(criterion: &mut Criterion) {
     let table = ForwardingTable::build(&plan(1, 100), None);
     let mut counts = Counts::default();
+    let now_s = clock::to_seconds(clock::monotonic_ns());
     let mut group = criterion.benchmark_group("flow table, burst of 64");
     group.throughput(Throughput::Elements(u64::from(BURST)));
     for flows in [1u32 << 10, 1 << 16, 1 << 20, 1 << 22] {
-        let mut memory = WorkerFlows::new(flows as usize).unwrap();
-        for client in (0..flows).flat_map(|client| [client, client]) {
-            let mut frame = frames(1, 1).remove(0);
-            frame[26..30].copy_from_slice(&(0x0a00_0000 + client).to_be_bytes());
-            forward(&mut frame, &table, &mut memory, &mut counts, 1);
-        }
-        let mut clients = Clients::new(flows);
+        let mut memory_of_flows = WorkerFlows::new(flows as usize).unwrap();
+        establish(&table, &mut memory_of_flows, flows, 1);
+        let mut frames = memory();
         let mut prepared = Vec::with_capacity(BURST as usize);
-        let mut burst = |clients: &mut Clients, memory: &mut WorkerFlows| {
-            let frames = clients.next_burst();
-            prepared.extend(frames.iter().map(|frame| prepare(frame, &table, memory)));
-            for (frame, prepared) in frames.iter_mut().zip(prepared.drain(..)) {
-                black_box(decide(&prepared, frame, &table, memory, &mut counts, 1));
+        let mut burst = |clients: &mut Clients, flows: &mut WorkerFlows| {
+            for frame in &mut frames {
+                clients.write_next(frame);
+            }
+            prepared.clear();
+            prepared.extend(frames.iter().map(|frame| prepare(&frame[..60], &table, flows)));
+            prepared.iter_mut().for_each(|prepared| look_up(prepared, &table, flows));
+            for (frame, prepared) in frames.iter_mut().zip(&prepared) {
+                black_box(decide(prepared, &mut frame[..60], &table, flows, &mut counts, now_s));
             }
         };
+        let mut clients = Clients::new(flows, 1);
         group.bench_function(BenchmarkId::new("hit, fetched ahead", flows), |b| {
-            b.iter(|| burst(&mut clients, &mut memory));
+            b.iter(|| burst(&mut clients, &mut memory_of_flows));
         });
         // Clients that were never seen: each burst is 64 new flows.
-        let mut strangers = Clients::new(1 << 28);
+        let mut strangers = Clients { mask: u32::MAX, services: 1, state: 1 };
         group.bench_function(BenchmarkId::new("miss with insert, fetched ahead", flows), |b| {
-            b.iter(|| burst(&mut strangers, &mut memory));
+            b.iter(|| burst(&mut strangers, &mut memory_of_flows));
         });
+        let mut frames = memory();
         group.bench_function(BenchmarkId::new("hit, one by one", flows), |b| {
             b.iter(|| {
-                for frame in clients.next_burst() {
-                    black_box(forward(frame, &table, &mut memory, &mut Counts::default(), 1));
+                for frame in &mut frames {
+                    clients.write_next(frame);
+                    black_box(forward(&mut frame[..60], &table, &mut memory_of_flows, &mut Counts::default(), now_s));
                 }
             });
         });

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod forward;
 pub mod network;
 pub mod port;
+mod prefetch;
 pub mod replay;
 pub mod service;
 pub mod stats;

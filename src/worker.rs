@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::counters::{FlowCounters, Outcomes, WorkerCounters};
 use crate::flow::WorkerFlows;
-use crate::forward::{Counts, Prepared, decide, prepare};
+use crate::forward::{Counts, Prepared, decide, look_up, prepare};
 use crate::port::{Frame, Port};
 use crate::table::{ForwardingTable, Reader};
 use crate::verdict::{DropReason, Route, Verdict};
@@ -160,12 +160,14 @@ impl<P: Port> Worker<P> {
         let tally = Tally { worker: settings.worker, counters, table: &table };
         counters.table_generation.set(table.generation());
         let now_s = clock::to_seconds(clock::monotonic_ns());
-        // All frames are read, and their flows' entries fetched, before the first entry is needed.
+        // Each step is taken for all frames before the next: what that needs is fetched meanwhile.
+        prepared.clear();
         prepared.extend(received.iter_mut().map(|frame| prepare(port.bytes_mut(frame), &table, flows)));
+        prepared.iter_mut().for_each(|prepared| look_up(prepared, &table, flows));
         let mut counts = Counts::default();
-        for (mut frame, prepared) in received.drain(..).zip(prepared.drain(..)) {
+        for (mut frame, prepared) in received.drain(..).zip(prepared.iter()) {
             let bytes = frame.len() as u64;
-            match decide(&prepared, port.bytes_mut(&mut frame), &table, flows, &mut counts, now_s) {
+            match decide(prepared, port.bytes_mut(&mut frame), &table, flows, &mut counts, now_s) {
                 Verdict::Tx { egress, route } => match outgoing.get_mut(usize::from(egress)) {
                     Some(outgoing) => {
                         outgoing.accounts.push(Account { route, bytes, received_ns: frame.received_ns() });
@@ -259,9 +261,8 @@ impl<F: Frame> Outgoing<F> {
         loop {
             let sent = port.tx_burst(queue, &mut self.frames);
             let now_ns = clock::monotonic_ns();
-            for account in self.accounts.drain(..sent) {
-                tally.sent(&account, now_ns);
-            }
+            tally.sent(self.accounts.get(..sent).unwrap_or(&[]), now_ns);
+            self.accounts.drain(..sent);
             if self.frames.is_empty() {
                 return;
             }
@@ -310,15 +311,22 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     #[inline]
-    fn sent(&self, account: &Account, now_ns: u64) {
-        self.counters.outcomes.count_tx(account.bytes);
-        self.for_each(Some(account.route.service), Some(account.route.real_server), |cell| {
-            cell.count_tx(account.bytes)
-        });
-        match account.received_ns {
-            Some(received_ns) => self.counters.latency.record(now_ns.saturating_sub(received_ns), 1),
-            None => self.counters.unstamped.add(1),
+    fn sent(&self, accounts: &[Account], now_ns: u64) {
+        let (mut bytes, mut stamped) = (0, 0);
+        for account in accounts {
+            bytes += account.bytes;
+            stamped += u64::from(account.received_ns.is_some());
+            self.for_each(Some(account.route.service), Some(account.route.real_server), |cell| {
+                cell.count_tx(1, account.bytes)
+            });
         }
+        let sent = accounts.len() as u64;
+        self.counters.outcomes.count_tx(sent, bytes);
+        if stamped < sent {
+            self.counters.unstamped.add(sent - stamped);
+        }
+        let stamps = accounts.iter().filter_map(|account| account.received_ns);
+        self.counters.latency.record_all(stamps.map(|received_ns| now_ns.saturating_sub(received_ns)));
     }
 
     fn drop_routed(&self, reason: DropReason, route: Route, bytes: u64) {

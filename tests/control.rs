@@ -102,7 +102,7 @@ fn the_client_gets_what_the_counters_say() {
     let running = running(Limits::default());
     let client = Client::new(&running.path);
     assert_eq!(client.stats().unwrap().totals.tx.packets, 0);
-    running.worker.outcomes.count_tx(60);
+    running.worker.outcomes.count_tx(1, 60);
     let report = client.stats().unwrap();
     assert_eq!((report.totals.tx.packets, report.workers[0].tx.bytes), (1, 60));
     let document: Value = serde_json::from_str(&client.stats_document().unwrap()).unwrap();
@@ -374,7 +374,7 @@ fn remember(running: &mut Running, worker: usize, question: &FlowQuestion, state
     let reader = running.tables.reader();
     let table = reader.pin();
     let subject = question.subject();
-    let service = &table.services()[table.service_of(&subject).unwrap() as usize];
+    let service = &table.services()[table.service_of(&subject).unwrap().position as usize];
     let (hash, key) = (table.flow_hash(&subject), FlowKey::flow(&subject, service.id));
     let entry = Change { state, life_s: 200, real_server: table.real_servers()[real_server].id };
     running.flows[worker].flows.insert(hash, &key, clock::monotonic_s(), entry);

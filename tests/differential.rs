@@ -15,7 +15,6 @@ mod packets;
 
 use packets::{Expected, Frames, rows};
 use pointsman::classify::{Classification, Classifier, PassReason};
-use pointsman::table::ServiceIndex;
 use pointsman::xdp::{XdpAction, XdpCounters};
 
 const FRAMES: usize = 100_000;
@@ -23,7 +22,7 @@ const FRAMES: usize = 100_000;
 /// The twin agrees with the tables of packets by itself: needs no privilege.
 #[test]
 fn the_twin_decides_every_row_as_the_table_says() {
-    let services = ServiceIndex::new(&packets::services());
+    let services = packets::index();
     let mut classifier = Classifier::new(packets::local_macs());
     for row in rows() {
         let expected = match row.expected {
@@ -42,7 +41,7 @@ fn the_twin_decides_every_row_as_the_table_says() {
 fn program_and_twin_agree_on_a_hundred_thousand_random_and_mutated_frames() {
     let Some(loaded) = loaded::load_with_socket() else { return };
     let program = &loaded.program;
-    let services = ServiceIndex::new(&packets::services());
+    let services = packets::index();
     let mut classifier = Classifier::new(packets::local_macs());
     let mut before = program.counters().read().unwrap();
     let (mut redirected, mut passed) = (0, 0);

@@ -74,7 +74,7 @@ fn flow(client: u32, port: u16) -> Subject {
 }
 
 fn chosen(table: &ForwardingTable, flow: &Subject) -> Option<IpAddr> {
-    let service = &table.services()[table.service_of(flow)? as usize];
+    let service = &table.services()[table.service_of(flow)?.position as usize];
     let choice = table.choose(service, table.hash(service, flow))?;
     Some(table.real_servers()[choice.real_server as usize].address)
 }
@@ -170,8 +170,8 @@ fn by_client_all_ports_of_an_address_meet_one_real_server() {
 #[test]
 fn counters_live_on_in_the_next_table_and_its_generation_is_one_higher() {
     let first = build(&[(1, 1, true), (2, 1, true)]);
-    first.services()[0].outcomes.of(1).unwrap().count_tx(60);
-    first.real_servers()[1].outcomes.of(0).unwrap().count_tx(70);
+    first.services()[0].outcomes.of(1).unwrap().count_tx(1, 60);
+    first.real_servers()[1].outcomes.of(0).unwrap().count_tx(1, 70);
     let next = ForwardingTable::build(&plan(&[(2, 5, false), (3, 1, true)], HashBy::Flow), Some(&first));
     assert_eq!(next.generation(), first.generation() + 1);
     assert_eq!(next.services()[0].outcomes.of(1).unwrap().tx_packets.get(), 1);

@@ -314,8 +314,8 @@ fn services_follow_the_published_table_and_keep_their_counters() {
         let reader = tables.reader();
         let table = reader.pin();
         let real_server = &table.real_servers()[1];
-        real_server.outcomes.of(0).unwrap().count_tx(60);
-        real_server.outcomes.of(1).unwrap().count_tx(40);
+        real_server.outcomes.of(0).unwrap().count_tx(1, 60);
+        real_server.outcomes.of(1).unwrap().count_tx(1, 40);
         real_server.outcomes.of(1).unwrap().count_drop(DropReason::TxRingFull, 1514);
     }
     let before = collector.collect().unwrap();
@@ -360,7 +360,7 @@ fn the_text_tells_what_the_document_does() {
     director.workers[0].busy_cycles.set(1);
     director.workers[0].idle_cycles.set(3);
     director.workers[0].outcomes.count_drop(DropReason::MtuExceeded, 1600);
-    director.workers[0].latency.record(1234, 10);
+    director.workers[0].latency.record_all([1234; 10].into_iter());
     director.workers[1].flows.new.set(1_000);
     director.workers[1].flows.peer_hits.set(7);
     director.workers[0].flows.fragment_hits.set(2);

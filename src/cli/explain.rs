@@ -140,7 +140,7 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
         next_hop_from: None,
         why: Vec::new(),
     };
-    let service = table.service_of(&subject).and_then(|position| table.services().get(position as usize));
+    let service = table.service_of(&subject).and_then(|number| table.services().get(number.position as usize));
     let Some(service) = service else {
         explanation.why.push(no_service(args, table));
         return explanation;

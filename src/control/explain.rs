@@ -144,7 +144,7 @@ impl FlowTables {
         let reader = self.tables.reader();
         let table = reader.pin();
         let subject = question.subject();
-        let service = table.service_of(&subject).and_then(|at| table.services().get(at as usize));
+        let service = table.service_of(&subject).and_then(|number| table.services().get(number.position as usize));
         let mut explanation = LiveExplanation {
             protocol: question.protocol,
             client: question.client,

@@ -39,19 +39,25 @@ impl Default for LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    /// Counts `times` occurrences of a value. Only the owning thread may call this.
+    /// Counts each of these values. Only the owning thread may call this.
     #[inline]
-    pub fn record(&self, value_ns: u64, times: u64) {
-        if let Some(count) = self.counts.get(index_of(value_ns.min(MAX_NS))) {
-            count.add(times);
+    pub fn record_all(&self, values_ns: impl Iterator<Item = u64>) {
+        let (mut total_ns, mut max_ns, mut min_complement_ns) = (0u64, 0, 0);
+        for value_ns in values_ns {
+            if let Some(count) = self.counts.get(index_of(value_ns.min(MAX_NS))) {
+                count.add(1);
+            }
+            total_ns = total_ns.wrapping_add(value_ns);
+            max_ns = value_ns.max(max_ns);
+            min_complement_ns = (!value_ns).max(min_complement_ns);
         }
-        self.total_ns.add(value_ns.wrapping_mul(times));
-        if value_ns > self.max_ns.get() {
-            self.max_ns.set(value_ns);
+        self.total_ns.add(total_ns);
+        if max_ns > self.max_ns.get() {
+            self.max_ns.set(max_ns);
         }
         // Kept as a complement, so that the start value of 0 says "none yet".
-        if !value_ns > self.min_complement_ns.get() {
-            self.min_complement_ns.set(!value_ns);
+        if min_complement_ns > self.min_complement_ns.get() {
+            self.min_complement_ns.set(min_complement_ns);
         }
     }
 
@@ -121,16 +127,18 @@ mod tests {
         fn agrees_with_hdrhistogram(values in prop::collection::vec(prop_oneof![0u64..5000, 0u64..=MAX_NS], 1..200)) {
             let ours = LatencyHistogram::default();
             let mut theirs = Histogram::<u64>::new_with_bounds(1, MAX_NS, SIGNIFICANT_DIGITS).unwrap();
+            for burst in values.chunks(7) {
+                ours.record_all(burst.iter().copied());
+            }
             for &value in &values {
-                ours.record(value, 3);
-                theirs.record_n(value, 3).unwrap();
+                theirs.record(value).unwrap();
             }
             let snapshot = ours.snapshot().unwrap();
             prop_assert_eq!(snapshot.len(), theirs.len());
             for quantile in [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0] {
                 prop_assert_eq!(snapshot.value_at_quantile(quantile), theirs.value_at_quantile(quantile));
             }
-            prop_assert_eq!(ours.total_ns(), values.iter().sum::<u64>() * 3);
+            prop_assert_eq!(ours.total_ns(), values.iter().sum::<u64>());
             let extremes = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
             prop_assert_eq!(ours.extremes_ns(), Some(extremes));
         }
@@ -140,7 +148,7 @@ mod tests {
     fn what_is_above_the_range_is_counted_at_its_end() {
         let histogram = LatencyHistogram::default();
         assert_eq!(histogram.extremes_ns(), None);
-        histogram.record(u64::MAX >> 1, 1);
+        histogram.record_all(std::iter::once(u64::MAX >> 1));
         assert_eq!(histogram.snapshot().unwrap().len(), 1);
         assert_eq!(histogram.extremes_ns().unwrap().1, u64::MAX >> 1);
     }

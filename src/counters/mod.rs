@@ -6,6 +6,7 @@
 
 pub mod latency;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
@@ -38,9 +39,15 @@ impl Counter {
     }
 }
 
-/// One cell for each worker, on cache lines of their own.
+/// One cell for each worker, on cache lines of their own. A copy shares the cells.
 #[derive(Debug)]
-pub struct PerWorker<T>(Box<[CachePadded<T>]>);
+pub struct PerWorker<T>(Arc<[CachePadded<T>]>);
+
+impl<T> Clone for PerWorker<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl<T: Default> PerWorker<T> {
     /// Cells for `workers` workers.
@@ -76,10 +83,10 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Counts a frame of `bytes` submitted to a TX ring.
+    /// Counts frames of `bytes` in all submitted to a TX ring.
     #[inline]
-    pub fn count_tx(&self, bytes: u64) {
-        self.tx_packets.add(1);
+    pub fn count_tx(&self, frames: u64, bytes: u64) {
+        self.tx_packets.add(frames);
         self.tx_bytes.add(bytes);
     }
 

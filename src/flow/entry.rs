@@ -2,7 +2,7 @@
 //!
 //! | word | bits |
 //! |---|---|
-//! | 0, 1 | the client's address, an IPv4 address in the upper 32 bits of word 0 |
+//! | 0, 1 | the client's address as its 16 bytes lie in memory, an IPv4 address in the first four |
 //! | 2 | client's port (16), service's port (16), service (32) |
 //! | 3 | version (16), state (4), expiry in seconds modulo 2^20 (20), real server (24) |
 //!
@@ -41,13 +41,21 @@ impl FlowKey {
         Self::new(subject, subject.fragment_id, service)
     }
 
+    /// The same key with the number of another service.
+    #[inline]
+    #[must_use]
+    pub fn with_service(self, service: u32) -> Self {
+        let [first, second, third] = self.words;
+        Self { words: [first, second, third & !u64::from(u32::MAX) | u64::from(service)] }
+    }
+
     #[inline]
     fn new(subject: &Subject, ports: u32, service: u32) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = subject.client;
         Self {
             words: [
-                u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-                u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+                u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+                u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
                 u64::from(ports) << 32 | u64::from(service),
             ],
         }
@@ -56,8 +64,8 @@ impl FlowKey {
     /// The client's address in 16 bytes, an IPv4 address in the first four.
     pub fn client(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.words[0].to_be_bytes());
-        bytes[8..].copy_from_slice(&self.words[1].to_be_bytes());
+        bytes[..8].copy_from_slice(&self.words[0].to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.words[1].to_ne_bytes());
         bytes
     }
 
@@ -176,12 +184,12 @@ impl Slot {
         Meta(self.meta.load(Ordering::Relaxed))
     }
 
-    /// Whether the key is this one, as the owner sees it. All three words are compared at once: they are in one line.
+    /// Not 0 if there is no entry or its key is another, as the owner sees it. All words are compared at once: they are in
+    /// one line.
     #[inline]
-    pub(super) fn has_key(&self, key: &FlowKey) -> bool {
-        let differences =
-            self.key.iter().zip(&key.words).fold(0, |all, (word, wanted)| all | word.load(Ordering::Relaxed) ^ wanted);
-        differences == 0
+    pub(super) fn differs_from(&self, key: &FlowKey) -> u64 {
+        let vacant = u64::from(self.meta().0 >> STATE_SHIFT & 0xf <= VACANT);
+        self.key.iter().zip(&key.words).fold(vacant, |all, (word, wanted)| all | word.load(Ordering::Relaxed) ^ wanted)
     }
 
     /// The owner gives the slot to a flow.

@@ -1,4 +1,4 @@
-#![allow(unsafe_code, reason = "a mapping of zero bytes is seen as slots, and cache lines are fetched ahead")]
+#![allow(unsafe_code, reason = "a mapping of zero bytes is seen as slots")]
 //! The memory of a flow table: mapped once, in huge pages where there are any.
 
 use std::io;
@@ -64,17 +64,4 @@ impl Slots {
         // mapping is accessed in no other way as long as `self` lives.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<Slot>(), count) }
     }
-}
-
-/// Has the processor fetch a slot's cache line.
-#[inline]
-pub(super) fn prefetch(slot: &Slot) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint; it touches nothing, and the address is one of a live slot besides.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(slot).cast::<i8>()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = slot;
 }

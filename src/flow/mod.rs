@@ -10,5 +10,5 @@ mod table;
 mod worker_flows;
 
 pub use entry::{FlowKey, FlowRecord, FlowState};
-pub use table::{Change, FlowCounts, FlowReader, FlowTable, Inserted, MemoryKind};
+pub use table::{Change, FlowCounts, FlowReader, FlowTable, Found, Inserted, Likely, MemoryKind};
 pub use worker_flows::{PeerFlows, WorkerFlows};

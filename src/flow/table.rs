@@ -11,13 +11,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::entry::{FlowKey, FlowRecord, FlowState, Slot};
-use super::memory::{Slots, prefetch};
+use super::memory::Slots;
+use crate::prefetch::prefetch;
 
 pub use super::memory::MemoryKind;
 
 const WAYS: usize = 8;
 const WAYS_PER_LINE: usize = 2;
 const LINES: usize = WAYS / WAYS_PER_LINE;
+/// Bits of a hash that tell the set, and the shift to those that tell the line.
+const SET_BITS: u64 = (1 << LINE_SHIFT) - 1;
+const LINE_SHIFT: u32 = 38;
 /// Most unconfirmed flows of a set.
 const MOST_UNCONFIRMED: usize = WAYS / 2;
 
@@ -84,23 +88,51 @@ impl FlowTable {
     /// Has the processor fetch the line where a flow of this hash most likely is.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        if let Some(slot) = probe(self.shared.as_slice(), self.set_mask, hash).next() {
+        if let Some(slot) = self.shared.as_slice().get(Home::of(hash, self.set_mask).line(0)) {
             prefetch(slot);
         }
     }
 
-    /// The flow's entry.
-    #[inline]
-    pub fn get(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<FlowRecord> {
-        self.find(hash, key, now_s).map(|(_, record)| record)
+    /// Looks at the line that [`Self::prefetch`] has fetched, and has the others of the set fetched if the flow is not in
+    /// it. Returns where it most likely is; what happens to the table meanwhile does not matter.
+    #[inline(always)]
+    pub fn look_ahead(&self, hash: u64, key: &FlowKey) -> Likely {
+        let (all, home) = (self.shared.as_slice(), Home::of(hash, self.set_mask));
+        if let Some(at) = in_line(all, home.line(0), key) {
+            return Likely(at);
+        }
+        (1..LINES).filter_map(|line| all.get(home.line(line))).for_each(prefetch);
+        Likely::default()
     }
 
-    /// Changes the flow's entry, if it has one.
+    /// The flow's entry, if it is where it most likely is.
+    #[inline(always)]
+    pub fn at(&self, likely: Likely, key: &FlowKey, now_s: u32) -> Option<Found> {
+        self.shared.as_slice().get(likely.0).filter(|slot| slot.differs_from(key) == 0)?.found(likely.0, now_s)
+    }
+
+    /// The flow's entry.
     #[inline]
-    pub fn update(&mut self, hash: u64, key: &FlowKey, now_s: u32, change: impl FnOnce(&FlowRecord) -> Change) {
-        if let Some((slot, record)) = self.find(hash, key, now_s) {
-            let Change { state, life_s, real_server } = change(&record);
-            slot.update(state, now_s.wrapping_add(life_s), real_server);
+    pub fn find(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<Found> {
+        let (all, home) = (self.shared.as_slice(), Home::of(hash, self.set_mask));
+        for line in 0..LINES {
+            let start = home.line(line);
+            if let Some(at) = in_line(all, start, key) {
+                return all.get(at)?.found(at, now_s);
+            }
+            // Nothing of this flow is ever stored behind an empty slot.
+            if all.get(start + WAYS_PER_LINE - 1).is_none_or(|last| last.meta().is_empty()) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Changes an entry that was just found, and only before anything else is stored.
+    #[inline]
+    pub fn update(&mut self, found: &Found, now_s: u32, change: Change) {
+        if let Some(slot) = self.shared.as_slice().get(found.at) {
+            slot.update(change.state, now_s.wrapping_add(change.life_s), change.real_server);
         }
     }
 
@@ -161,22 +193,36 @@ impl FlowTable {
             self.next_swept = if self.next_swept + 1 >= all.len() { 0 } else { self.next_swept + 1 };
         }
     }
+}
 
-    #[inline]
-    fn find(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<(&Slot, FlowRecord)> {
-        for slot in probe(self.shared.as_slice(), self.set_mask, hash) {
-            let meta = slot.meta();
-            match meta.state() {
-                Some(state) if slot.has_key(key) => {
-                    let left_s = meta.left_s(now_s);
-                    let record = FlowRecord { key: *key, state, real_server: meta.real_server(), left_s };
-                    return (left_s > 0).then_some((slot, record));
-                }
-                None if meta.is_empty() => return None,
-                _ => {}
-            }
-        }
-        None
+/// Where an entry most likely is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Likely(usize);
+
+impl Default for Likely {
+    /// Nowhere.
+    fn default() -> Self {
+        Self(usize::MAX)
+    }
+}
+
+/// An entry, as its owner found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    at: usize,
+    /// How far the flow has come.
+    pub state: FlowState,
+    /// The lasting number of its real server.
+    pub real_server: u32,
+}
+
+impl Slot {
+    /// What the owner found, if it has not expired.
+    #[inline(always)]
+    fn found(&self, at: usize, now_s: u32) -> Option<Found> {
+        let meta = self.meta();
+        let state = meta.state().filter(|_| meta.left_s(now_s) > 0)?;
+        Some(Found { at, state, real_server: meta.real_server() })
     }
 }
 
@@ -241,19 +287,46 @@ impl FlowReader {
     }
 }
 
+/// Where a flow may be: the lines of its set, in an order of its own.
+#[derive(Clone, Copy)]
+struct Home {
+    set: usize,
+    /// Below [`LINES`].
+    first_line: usize,
+}
+
+impl Home {
+    #[inline]
+    fn of(hash: u64, set_mask: usize) -> Self {
+        // The Maglev slot comes from the hash's upper 24 bits, so the set and the line come from the lower ones.
+        let [set, line] = [hash & SET_BITS, hash >> LINE_SHIFT].map(|bits| usize::try_from(bits).unwrap_or(0));
+        Self { set: set & set_mask, first_line: line % LINES }
+    }
+
+    /// The first slot of the line that is searched as number `line`.
+    #[inline]
+    fn line(self, line: usize) -> usize {
+        self.set * WAYS + (self.first_line ^ line) * WAYS_PER_LINE
+    }
+}
+
 /// The slots where a flow of this hash may be, in the order in which they are searched.
 #[inline]
 fn probe(slots: &[Slot], set_mask: usize, hash: u64) -> impl Iterator<Item = &Slot> {
-    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
-    // The Maglev slot comes from the hash's upper bits, so the set comes from the lower ones.
-    let set = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
-    let set = usize::try_from(set).unwrap_or(0) & set_mask;
-    let first_line = usize::from(f ^ g ^ h);
-    let of_set = slots.get(set * WAYS..(set + 1) * WAYS).unwrap_or(&[]);
+    let home = Home::of(hash, set_mask);
     (0..LINES).flat_map(move |line| {
-        let start = (first_line + line) % LINES * WAYS_PER_LINE;
-        of_set.get(start..start + WAYS_PER_LINE).unwrap_or(&[])
+        let start = home.line(line);
+        slots.get(start..start + WAYS_PER_LINE).unwrap_or(&[])
     })
+}
+
+/// The slot of a line that has this key, as the owner sees it. Which of the two it is nobody can foresee, so that is
+/// computed and not branched on.
+#[inline(always)]
+fn in_line(slots: &[Slot], start: usize, key: &FlowKey) -> Option<usize> {
+    let [first, second] = slots.get(start..start + WAYS_PER_LINE)?.first_chunk::<WAYS_PER_LINE>()?;
+    let (of_first, of_second) = (first.differs_from(key), second.differs_from(key));
+    (of_first == 0 || of_second == 0).then_some(start + usize::from(of_first != 0))
 }
 
 #[cfg(test)]
@@ -331,14 +404,14 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Insert(flow, state, life, server) => {
-                        if table.get(hash(flow), &key(flow), now_s).is_some() {
+                        if table.find(hash(flow), &key(flow), now_s).is_some() {
                             continue;
                         }
                         let outcome = table.insert(hash(flow), &key(flow), now_s, change(state, life, server));
                         if let Inserted::Evicting(evicted) = outcome {
                             prop_assert_ne!(evicted, FlowState::Established);
                             model.retain(|f, (s, until, _)| {
-                                *s != evicted || *until <= passed || table.get(hash(*f), &key(*f), now_s).is_some()
+                                *s != evicted || *until <= passed || table.find(hash(*f), &key(*f), now_s).is_some()
                             });
                         }
                         if outcome != Inserted::NoRoom {
@@ -346,7 +419,9 @@ mod tests {
                         }
                     }
                     Step::Update(flow, state, life, server) => {
-                        table.update(hash(flow), &key(flow), now_s, |_| change(state, life, server));
+                        if let Some(found) = table.find(hash(flow), &key(flow), now_s) {
+                            table.update(&found, now_s, change(state, life, server));
+                        }
                         if let Some(entry) = model.get_mut(&flow)
                             && entry.1 > passed
                         {
@@ -361,10 +436,18 @@ mod tests {
                 }
                 for flow in 0..100 {
                     let expected = model.get(&flow).filter(|(_, until, _)| *until > passed);
-                    let found = table.get(hash(flow), &key(flow), now_s);
-                    let seen = found.map(|record| (record.state, record.left_s + passed, record.real_server));
+                    let read = reader.get(hash(flow), &key(flow), now_s);
+                    let seen = read.map(|record| (record.state, record.left_s + passed, record.real_server));
                     prop_assert_eq!(seen.as_ref(), expected, "flow {}", flow);
-                    prop_assert_eq!(reader.get(hash(flow), &key(flow), now_s), found);
+                    let found = table.find(hash(flow), &key(flow), now_s);
+                    prop_assert_eq!(
+                        found.map(|found| (found.state, found.real_server)),
+                        read.map(|record| (record.state, record.real_server))
+                    );
+                    let likely = table.look_ahead(hash(flow), &key(flow));
+                    if likely != Likely::default() {
+                        prop_assert_eq!(table.at(likely, &key(flow), now_s), found);
+                    }
                 }
                 let counts = reader.count(now_s);
                 prop_assert!(counts.unconfirmed <= reader.capacity() as u64);
@@ -389,7 +472,7 @@ mod tests {
         assert_eq!(counts.established, established.len() as u64);
         assert!(counts.unconfirmed <= reader.capacity() as u64 / 2, "{counts:?}");
         for flow in established {
-            assert_eq!(table.get(hash(flow), &key(flow), 1).map(|record| record.real_server), Some(1));
+            assert_eq!(table.find(hash(flow), &key(flow), 1).map(|found| found.real_server), Some(1));
         }
     }
 

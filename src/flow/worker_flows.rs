@@ -48,18 +48,20 @@ impl WorkerFlows {
         self.peers.iter().find_map(|peer| peer.flows.get(hash, key, now_s))
     }
 
-    /// The entry of a fragmented datagram, the own one before those of others.
-    pub fn fragment(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<FlowRecord> {
-        let own = self.fragments.get(hash, key, now_s);
-        own.or_else(|| self.peers.iter().find_map(|peer| peer.fragments.get(hash, key, now_s)))
+    /// Number of the real server that the first fragment of a datagram went to, by the own entry before those of others.
+    pub fn fragment(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<u32> {
+        let own = self.fragments.find(hash, key, now_s).map(|found| found.real_server);
+        own.or_else(|| self.peers.iter().find_map(|peer| Some(peer.fragments.get(hash, key, now_s)?.real_server)))
     }
 
     /// Remembers where the first fragment of a datagram went.
     pub fn remember_fragment(&mut self, hash: u64, key: &FlowKey, now_s: u32, entry: Change) -> Inserted {
-        if self.fragments.get(hash, key, now_s).is_some() {
-            self.fragments.update(hash, key, now_s, |_| entry);
-            return Inserted::Stored;
+        match self.fragments.find(hash, key, now_s) {
+            Some(found) => {
+                self.fragments.update(&found, now_s, entry);
+                Inserted::Stored
+            }
+            None => self.fragments.insert(hash, key, now_s, entry),
         }
-        self.fragments.insert(hash, key, now_s, entry)
     }
 }

@@ -3,16 +3,18 @@
 //! It changes the worker's own flow tables and, in a frame whose verdict is `Tx`, the twelve bytes of MAC addresses. It
 //! never sees a socket, never allocates and never panics.
 //!
-//! A decision has two steps, so that a burst can take the first for all its frames before it takes the second for any:
-//! [`prepare`] reads the frame and has the flow's entry fetched from memory, [`decide`] uses it.
+//! A decision has three steps, so that a burst can take each for all its frames before it takes the next for any, and
+//! the memory that a step needs is fetched while the others' step before is taken: [`prepare`] reads the frame,
+//! [`look_up`] finds its service, [`decide`] uses the flow's entry.
 
 mod quic;
 mod route;
 
 pub use route::{Counts, How};
+use route::{Packet, Router};
 
-use crate::flow::WorkerFlows;
-use crate::table::ForwardingTable;
+use crate::flow::{FlowKey, Likely, WorkerFlows};
+use crate::table::{ForwardingTable, ServiceNumber};
 use crate::verdict::{DropReason, Route, Verdict};
 use crate::wire::{self, Shape, Subject, ethernet};
 
@@ -27,24 +29,26 @@ const ACK: u8 = 0x10;
 /// A frame that was read but not decided on.
 #[derive(Clone, Copy, Debug)]
 pub enum Prepared {
-    /// It is dropped.
-    Drop {
-        /// Why.
-        reason: DropReason,
-        /// Position of its service, where that is known.
-        service: Option<u32>,
-    },
-    /// It belongs to a service.
-    Flow {
-        /// Whose it is.
-        subject: Subject,
-        /// Position of its service.
-        service: u32,
-        /// Hash of its whole tuple.
-        hash: u64,
-        /// What it does to its flow.
-        kind: PacketKind,
-    },
+    /// It is about no flow that could be balanced.
+    Malformed,
+    /// It may belong to a service.
+    Flow(PreparedFlow),
+}
+
+/// What was read of a frame, and found of its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedFlow {
+    /// Whose it is.
+    pub subject: Subject,
+    /// Hash of its whole tuple.
+    pub hash: u64,
+    /// What it does to its flow, or why it is dropped if it belongs to a service.
+    pub kind: Result<PacketKind, DropReason>,
+    /// The service that it belongs to, once it was looked up.
+    service: Option<ServiceNumber>,
+    key: FlowKey,
+    /// Where its flow's entry most likely is.
+    likely: Likely,
 }
 
 /// What a packet does to its flow.
@@ -70,31 +74,37 @@ pub fn forward(
     counts: &mut Counts,
     now_s: u32,
 ) -> Verdict {
-    let prepared = prepare(frame, table, flows);
+    let mut prepared = prepare(frame, table, flows);
+    look_up(&mut prepared, table, flows);
     decide(&prepared, frame, table, flows, counts, now_s)
 }
 
-/// Reads a frame, and has the entry of its flow fetched.
-#[inline]
+/// Reads a frame, and has what its service and its flow's entry are looked up in fetched.
+#[inline(always)]
 pub fn prepare(frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
-    let Ok(subject) = wire::subject(frame) else {
-        return Prepared::Drop { reason: DropReason::Malformed, service: None };
-    };
-    let Some(service) = table.service_of(&subject) else {
-        return Prepared::Drop { reason: DropReason::NoService, service: None };
-    };
-    match packet_kind(frame, &subject) {
-        Ok(kind) => {
-            let hash = table.flow_hash(&subject);
-            flows.flows.prefetch(hash);
-            Prepared::Flow { subject, service, hash, kind }
-        }
-        Err(reason) => Prepared::Drop { reason, service: Some(service) },
+    let Ok(subject) = wire::subject(frame) else { return Prepared::Malformed };
+    let kind = packet_kind(frame, &subject);
+    let hash = table.flow_hash(&subject);
+    table.index().prefetch(subject.family, &subject.vip, subject.protocol, subject.service_port);
+    flows.flows.prefetch(hash);
+    let key = FlowKey::flow(&subject, 0);
+    Prepared::Flow(PreparedFlow { subject, hash, kind, service: None, key, likely: Likely::default() })
+}
+
+/// Finds the service of a prepared frame, and has the rest of what is known of its flow fetched.
+#[inline(always)]
+pub fn look_up(prepared: &mut Prepared, table: &ForwardingTable, flows: &WorkerFlows) {
+    if let Prepared::Flow(flow) = prepared
+        && let Some(found) = table.service_of(&flow.subject)
+    {
+        flow.service = Some(found);
+        flow.key = flow.key.with_service(found.id);
+        flow.likely = flows.flows.look_ahead(flow.hash, &flow.key);
     }
 }
 
-/// Decides on a prepared frame.
-#[inline]
+/// Decides on a frame that was looked up.
+#[inline(always)]
 pub fn decide(
     prepared: &Prepared,
     frame: &mut [u8],
@@ -103,18 +113,24 @@ pub fn decide(
     counts: &mut Counts,
     now_s: u32,
 ) -> Verdict {
-    let (subject, position, hash, kind) = match prepared {
-        Prepared::Drop { reason, service } => {
-            return Verdict::Drop { reason: *reason, service: *service, real_server: None };
-        }
-        Prepared::Flow { subject, service, hash, kind } => (subject, *service, *hash, *kind),
+    let dropped = |reason, service| Verdict::Drop { reason, service, real_server: None };
+    let Prepared::Flow(flow) = prepared else { return dropped(DropReason::Malformed, None) };
+    let Some(number) = flow.service else { return dropped(DropReason::NoService, None) };
+    let kind = match flow.kind {
+        Ok(kind) => kind,
+        Err(reason) => return dropped(reason, Some(number.position)),
     };
-    let routed = route::Router { table, flows, counts, now_s }.route(frame, subject, position, hash, kind);
+    let Some(service) = table.services().get(number.position as usize) else {
+        return dropped(DropReason::NoService, None);
+    };
+    let packet = Packet { subject: &flow.subject, service, key: &flow.key, hash: flow.hash, kind };
+    let mut router = Router { table, flows, counts, now_s };
+    let routed = router.most(&packet, flow.likely).or_else(|| router.any(frame, &packet));
     let found = routed.and_then(|at| Some((at, table.real_servers().get(at as usize)?)));
     let Some((chosen, real_server)) = found else {
-        return Verdict::Drop { reason: DropReason::NoRealServer, service: Some(position), real_server: None };
+        return dropped(DropReason::NoRealServer, Some(number.position));
     };
-    if frame.len() - subject.l3_offset.min(frame.len()) > real_server.mtu() as usize {
+    if frame.len() - flow.subject.l3_offset.min(frame.len()) > real_server.mtu() as usize {
         return Verdict::Drop {
             reason: DropReason::MtuExceeded,
             service: Some(real_server.service),
@@ -127,7 +143,7 @@ pub fn decide(
 
 /// Checks the L4 header of a whole datagram and tells what it does to its flow. Fragments are checked where they are put
 /// together, at the real server.
-#[inline]
+#[inline(always)]
 fn packet_kind(frame: &[u8], subject: &Subject) -> Result<PacketKind, DropReason> {
     let l4 = || frame.get(subject.l4_offset..subject.l4_offset + subject.l4_len).unwrap_or(&[]);
     match (subject.shape, subject.protocol) {

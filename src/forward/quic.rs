@@ -5,40 +5,21 @@
 //! finds the same real server.
 
 use super::UDP_HEADER_LEN;
-use super::route::{How, Router, life_s, next_state};
-use crate::flow::{Change, FlowKey, FlowState};
-use crate::forward::PacketKind;
-use crate::table::{QuicServers, VirtualService};
+use super::route::{How, Packet, Router, next_state};
+use crate::flow::FlowState;
+use crate::table::QuicServers;
 use crate::wire::{Subject, quic};
 
 impl Router<'_> {
     /// Position of the real server of a whole datagram to a QUIC service.
-    pub(super) fn quic(
-        &mut self,
-        frame: &[u8],
-        subject: &Subject,
-        service: &VirtualService,
-        servers: &QuicServers,
-        hash: u64,
-    ) -> Option<u32> {
-        let id = payload(frame, subject).and_then(|payload| quic::server_id(payload, servers.id_len()));
+    pub(super) fn quic(&mut self, frame: &[u8], packet: &Packet<'_>, servers: &QuicServers) -> Option<u32> {
+        let id = payload(frame, packet.subject).and_then(|payload| quic::server_id(payload, servers.id_len()));
         let position = id.and_then(|id| servers.position_of(&id)).filter(|at| self.is_alive(*at));
-        let Some(position) = position else {
-            return self.flow(subject, service, hash, PacketKind::Datagram);
-        };
+        let Some(position) = position else { return self.flow(packet) };
         let real_server = self.table.real_servers().get(position as usize)?.id;
-        let key = FlowKey::flow(subject, service.id);
-        match self.flows.flows.get(hash, &key, self.now_s) {
-            Some(record) => {
-                let state = next_state(record.state, PacketKind::Datagram);
-                let life_s = life_s(service, state, PacketKind::Datagram);
-                self.flows.flows.update(hash, &key, self.now_s, |_| Change { state, life_s, real_server });
-            }
-            None => {
-                let state = FlowState::Unconfirmed;
-                let life_s = life_s(service, state, PacketKind::Datagram);
-                self.remember(hash, &key, Change { state, life_s, real_server });
-            }
+        match self.flows.flows.find(packet.hash, packet.key, self.now_s) {
+            Some(found) => self.keep(packet, &found, next_state(found.state, packet.kind), real_server),
+            None => self.remember(packet, FlowState::Unconfirmed, real_server),
         }
         self.counts.last = Some(How::ConnectionId);
         Some(position)

@@ -8,9 +8,9 @@
 //! An entry whose real server is down stays, so that its flow comes back: meanwhile its packets take the second choice of
 //! the hash. An entry whose real server was removed is given the choice of the hash.
 
-use crate::flow::{Change, FlowKey, FlowRecord, FlowState, Inserted, WorkerFlows};
+use crate::flow::{Change, FlowKey, FlowState, Found, Inserted, Likely, WorkerFlows};
 use crate::forward::PacketKind;
-use crate::table::{ForwardingTable, VirtualService};
+use crate::table::{ForwardingTable, HashBy, VirtualService};
 use crate::wire::{Shape, Subject};
 
 /// Life of an unconfirmed entry, in seconds.
@@ -67,113 +67,114 @@ pub(super) struct Router<'a> {
     pub(super) now_s: u32,
 }
 
+/// A frame of a service, as it was read.
+pub(super) struct Packet<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) service: &'a VirtualService,
+    pub(super) key: &'a FlowKey,
+    /// Hash of its whole tuple.
+    pub(super) hash: u64,
+    pub(super) kind: PacketKind,
+}
+
 impl Router<'_> {
-    /// Position of the real server of a frame, or `None` if its service has none.
-    #[inline]
-    pub(super) fn route(
-        &mut self,
-        frame: &[u8],
-        subject: &Subject,
-        service: u32,
-        hash: u64,
-        kind: PacketKind,
-    ) -> Option<u32> {
-        let service = self.table.services().get(service as usize)?;
-        match subject.shape {
-            Shape::Datagram => match &service.quic {
-                Some(servers) if kind == PacketKind::Datagram => self.quic(frame, subject, service, servers, hash),
-                _ => self.flow(subject, service, hash, kind),
+    /// Position of the real server of what most frames are: a whole datagram in the middle of an established flow, whose
+    /// entry is where it was seen when the burst was looked up, and whose real server is alive. `None` says nothing about
+    /// others.
+    #[inline(always)]
+    pub(super) fn most(&mut self, packet: &Packet<'_>, likely: Likely) -> Option<u32> {
+        let found = self.flows.flows.at(likely, packet.key, self.now_s)?;
+        let life_s = match packet.kind {
+            PacketKind::Middle => packet.service.timeouts.tcp_s,
+            PacketKind::Datagram if packet.service.quic.is_none() => packet.service.timeouts.udp_s,
+            _ => return None,
+        };
+        if found.state != FlowState::Established || packet.subject.shape != Shape::Datagram {
+            return None;
+        }
+        let at = self.table.position_of(found.real_server).filter(|at| self.is_alive(*at))?;
+        self.counts.last = Some(How::Entry);
+        self.flows.flows.update(
+            &found,
+            self.now_s,
+            Change { state: found.state, life_s, real_server: found.real_server },
+        );
+        Some(at)
+    }
+
+    /// Position of the real server of any frame, or `None` if its service has none.
+    #[inline(never)]
+    pub(super) fn any(&mut self, frame: &[u8], packet: &Packet<'_>) -> Option<u32> {
+        match packet.subject.shape {
+            Shape::Datagram => match &packet.service.quic {
+                Some(servers) if packet.kind == PacketKind::Datagram => self.quic(frame, packet, servers),
+                _ => self.flow(packet),
             },
             Shape::FirstFragment => {
-                let real_server = self.flow(subject, service, hash, kind)?;
-                self.remember_fragment(subject, real_server);
+                let real_server = self.flow(packet)?;
+                self.remember_fragment(packet.subject, real_server);
                 Some(real_server)
             }
-            Shape::Quote => self.quote(subject, service, hash),
-            _ => self.without_ports(subject, service),
+            Shape::Quote => self.quote(packet),
+            _ => self.without_ports(packet),
         }
     }
 
     #[inline]
-    pub(super) fn flow(
-        &mut self,
-        subject: &Subject,
-        service: &VirtualService,
-        hash: u64,
-        kind: PacketKind,
-    ) -> Option<u32> {
-        let key = FlowKey::flow(subject, service.id);
-        match self.flows.flows.get(hash, &key, self.now_s) {
-            Some(record) => self.known(subject, service, hash, kind, &key, &record),
-            None => self.unknown(subject, service, hash, kind, &key),
+    pub(super) fn flow(&mut self, packet: &Packet<'_>) -> Option<u32> {
+        match self.flows.flows.find(packet.hash, packet.key, self.now_s) {
+            Some(found) => self.known(packet, &found),
+            None => self.unknown(packet),
         }
     }
 
     /// A flow that has an entry.
-    #[inline]
-    fn known(
-        &mut self,
-        subject: &Subject,
-        service: &VirtualService,
-        hash: u64,
-        kind: PacketKind,
-        key: &FlowKey,
-        record: &FlowRecord,
-    ) -> Option<u32> {
-        let position = self.table.position_of(record.real_server);
-        let found = position.and_then(|at| Some((at, self.table.real_servers().get(at as usize)?)));
-        let begins_anew = kind == PacketKind::Begin
-            && match record.state {
+    fn known(&mut self, packet: &Packet<'_>, found: &Found) -> Option<u32> {
+        let position = self.table.position_of(found.real_server);
+        let server = position.and_then(|at| Some((at, self.table.real_servers().get(at as usize)?)));
+        let begins_anew = packet.kind == PacketKind::Begin
+            && match found.state {
                 FlowState::Closing => true,
-                FlowState::Unconfirmed => !found.is_some_and(|(_, server)| server.is_alive() && server.weight > 0),
+                FlowState::Unconfirmed => !server.is_some_and(|(_, server)| server.is_alive() && server.weight > 0),
                 FlowState::Established => false,
             };
-        let state = if begins_anew { FlowState::Unconfirmed } else { next_state(record.state, kind) };
-        let (real_server, remembered) = match found {
-            Some((at, server)) if !begins_anew && server.is_alive() => (at, record.real_server),
+        let state = if begins_anew { FlowState::Unconfirmed } else { next_state(found.state, packet.kind) };
+        let (real_server, remembered) = match server {
+            Some((at, server)) if !begins_anew && server.is_alive() => (at, found.real_server),
             // It is down, not gone: the entry stays its own.
             Some(_) if !begins_anew => {
                 let counted = self.counts.second_choices;
-                let real_server = self.by_hash(subject, service)?;
+                let real_server = self.by_hash(packet)?;
                 self.counts.second_choices = counted + 1;
-                (real_server, record.real_server)
+                (real_server, found.real_server)
             }
             _ => {
-                let at = self.by_hash(subject, service)?;
+                let at = self.by_hash(packet)?;
                 (at, self.table.real_servers().get(at as usize)?.id)
             }
         };
         self.counts.last = Some(How::Entry);
-        let life_s = life_s(service, state, kind);
-        self.flows.flows.update(hash, key, self.now_s, |_| Change { state, life_s, real_server: remembered });
+        self.keep(packet, found, state, remembered);
         Some(real_server)
     }
 
     /// A flow that has no entry. It may have one at a peer, if its packets have moved to this worker; while the service
     /// was not changed the hash finds the same.
     #[cold]
-    fn unknown(
-        &mut self,
-        subject: &Subject,
-        service: &VirtualService,
-        hash: u64,
-        kind: PacketKind,
-        key: &FlowKey,
-    ) -> Option<u32> {
+    fn unknown(&mut self, packet: &Packet<'_>) -> Option<u32> {
         let mut state = FlowState::Unconfirmed;
         let mut real_server = None;
-        if kind != PacketKind::Begin && service.has_changed_lately(self.now_s) {
-            if let Some(record) = self.flows.flow_of_peer(hash, key, self.now_s) {
+        if packet.kind != PacketKind::Begin && packet.service.has_changed_lately(self.now_s) {
+            if let Some(record) = self.flows.flow_of_peer(packet.hash, packet.key, self.now_s) {
                 real_server = self.table.position_of(record.real_server).filter(|at| self.is_alive(*at));
                 if real_server.is_some() {
-                    state = next_state(record.state, kind);
+                    state = next_state(record.state, packet.kind);
                     self.counts.peer_hits += 1;
                     self.counts.last = Some(How::PeerEntry);
                 }
             }
-            if real_server.is_none() && kind != PacketKind::Datagram {
-                let hash = self.table.hash(service, subject);
-                real_server = self.table.choose_before(service, hash, self.now_s);
+            if real_server.is_none() && packet.kind != PacketKind::Datagram {
+                real_server = self.table.choose_before(packet.service, self.choice_hash(packet), self.now_s);
                 if real_server.is_some() {
                     self.counts.previous_table_hits += 1;
                     self.counts.last = Some(How::PreviousTable);
@@ -182,20 +183,21 @@ impl Router<'_> {
         }
         let real_server = match real_server {
             Some(real_server) => real_server,
-            None => self.by_hash(subject, service)?,
+            None => self.by_hash(packet)?,
         };
         // What ends a flow that nobody knows is not worth an entry.
-        if kind != PacketKind::End {
+        if packet.kind != PacketKind::End {
             let id = self.table.real_servers().get(real_server as usize)?.id;
-            let entry = Change { state, life_s: life_s(service, state, kind), real_server: id };
-            self.remember(hash, key, entry);
+            self.remember(packet, state, id);
         }
         Some(real_server)
     }
 
     /// Gives a flow its first entry.
-    pub(super) fn remember(&mut self, hash: u64, key: &FlowKey, entry: Change) {
-        match self.flows.flows.insert(hash, key, self.now_s, entry) {
+    pub(super) fn remember(&mut self, packet: &Packet<'_>, state: FlowState, real_server: u32) {
+        let life_s = life_s(packet.service, state, packet.kind);
+        let entry = Change { state, life_s, real_server };
+        match self.flows.flows.insert(packet.hash, packet.key, self.now_s, entry) {
             Inserted::Stored => self.counts.new_flows += 1,
             Inserted::Evicting(_) => {
                 self.counts.new_flows += 1;
@@ -205,36 +207,41 @@ impl Router<'_> {
         }
     }
 
+    /// Has a flow's entry live on.
+    #[inline]
+    pub(super) fn keep(&mut self, packet: &Packet<'_>, found: &Found, state: FlowState, real_server: u32) {
+        let life_s = life_s(packet.service, state, packet.kind);
+        self.flows.flows.update(found, self.now_s, Change { state, life_s, real_server });
+    }
+
     /// An ICMP error goes where the flow goes that it quotes, whichever worker has that.
     #[cold]
-    fn quote(&mut self, subject: &Subject, service: &VirtualService, hash: u64) -> Option<u32> {
-        let key = FlowKey::flow(subject, service.id);
-        let own = self.flows.flows.get(hash, &key, self.now_s);
+    fn quote(&mut self, packet: &Packet<'_>) -> Option<u32> {
+        let own = self.flows.flows.find(packet.hash, packet.key, self.now_s).map(|found| found.real_server);
         let how = if own.is_some() { How::Entry } else { How::PeerEntry };
-        let record = own.or_else(|| self.flows.flow_of_peer(hash, &key, self.now_s));
-        let position = record.and_then(|record| self.table.position_of(record.real_server));
-        match position.filter(|at| self.is_alive(*at)) {
+        let number = own.or_else(|| Some(self.flows.flow_of_peer(packet.hash, packet.key, self.now_s)?.real_server));
+        match number.and_then(|number| self.table.position_of(number)).filter(|at| self.is_alive(*at)) {
             Some(position) => {
                 self.counts.last = Some(how);
                 Some(position)
             }
-            None => self.by_hash(subject, service),
+            None => self.by_hash(packet),
         }
     }
 
     /// A later fragment, or an error that quotes one.
     #[cold]
-    fn without_ports(&mut self, subject: &Subject, service: &VirtualService) -> Option<u32> {
-        let key = FlowKey::fragment(subject, service.id);
-        let record = self.flows.fragment(self.table.fragment_hash(subject), &key, self.now_s);
-        let position = record.and_then(|record| self.table.position_of(record.real_server));
+    fn without_ports(&mut self, packet: &Packet<'_>) -> Option<u32> {
+        let key = FlowKey::fragment(packet.subject, packet.service.id);
+        let number = self.flows.fragment(self.table.fragment_hash(packet.subject), &key, self.now_s);
+        let position = number.and_then(|number| self.table.position_of(number));
         if let Some(position) = position.filter(|at| self.is_alive(*at)) {
             self.counts.fragment_hits += 1;
             self.counts.last = Some(How::FirstFragment);
             return Some(position);
         }
         self.counts.fragment_misses += 1;
-        let real_server = self.by_hash(subject, service);
+        let real_server = self.by_hash(packet);
         self.counts.last = Some(How::AddressHash);
         real_server
     }
@@ -242,7 +249,6 @@ impl Router<'_> {
     #[cold]
     fn remember_fragment(&mut self, subject: &Subject, real_server: u32) {
         let first = self.table.index().first_of(subject.family, &subject.vip, subject.protocol);
-        let first = first.and_then(|at| self.table.services().get(at as usize));
         let (Some(first), Some(server)) = (first, self.table.real_servers().get(real_server as usize)) else { return };
         let key = FlowKey::fragment(subject, first.id);
         let entry = Change { state: FlowState::Unconfirmed, life_s: FRAGMENT_S, real_server: server.id };
@@ -250,11 +256,19 @@ impl Router<'_> {
     }
 
     #[inline]
-    fn by_hash(&mut self, subject: &Subject, service: &VirtualService) -> Option<u32> {
+    fn by_hash(&mut self, packet: &Packet<'_>) -> Option<u32> {
         self.counts.last = Some(How::Hash);
-        let choice = self.table.choose(service, self.table.hash(service, subject))?;
+        let choice = self.table.choose(packet.service, self.choice_hash(packet))?;
         self.counts.second_choices += u64::from(choice.skipped > 0);
         Some(choice.real_server)
+    }
+
+    #[inline]
+    fn choice_hash(&self, packet: &Packet<'_>) -> u64 {
+        match packet.service.hash_by {
+            HashBy::Flow => packet.hash,
+            HashBy::Client => self.table.hash(packet.service, packet.subject),
+        }
     }
 
     #[inline]
@@ -273,7 +287,7 @@ pub(super) fn next_state(state: FlowState, kind: PacketKind) -> FlowState {
 }
 
 #[inline]
-pub(super) fn life_s(service: &VirtualService, state: FlowState, kind: PacketKind) -> u32 {
+fn life_s(service: &VirtualService, state: FlowState, kind: PacketKind) -> u32 {
     match (state, kind) {
         (FlowState::Unconfirmed, _) => UNCONFIRMED_S,
         (FlowState::Closing, _) => service.timeouts.tcp_fin_s,

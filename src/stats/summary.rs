@@ -92,7 +92,7 @@ mod tests {
             let mut merged: Option<LatencyReading> = None;
             for values in &workers {
                 let histogram = LatencyHistogram::default();
-                values.iter().for_each(|value| histogram.record(*value, 1));
+                histogram.record_all(values.iter().copied());
                 let reading = LatencyReading::of(&histogram).unwrap();
                 match &mut merged {
                     None => merged = Some(reading),

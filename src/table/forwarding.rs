@@ -8,7 +8,7 @@ use super::hash::FlowHasher;
 use super::identity::Identities;
 use super::maglev::{Maglev, Member};
 use super::quic::QuicServers;
-use super::services::ServiceIndex;
+use super::services::{ServiceIndex, ServiceNumber};
 use crate::counters::{Outcomes, PerWorker};
 use crate::service::ServiceKey;
 use crate::wire::quic::ServerId;
@@ -173,7 +173,7 @@ pub struct VirtualService {
     /// Its real servers by QUIC server id, if they have any.
     pub quic: Option<QuicServers>,
     /// Verdicts of its frames.
-    pub outcomes: Arc<PerWorker<Outcomes>>,
+    pub outcomes: PerWorker<Outcomes>,
 }
 
 /// How a service's flows were distributed before a change.
@@ -202,7 +202,7 @@ pub struct RealServer {
     /// How it is reached.
     pub next_hop: Option<NextHop>,
     /// Verdicts of its frames.
-    pub outcomes: Arc<PerWorker<Outcomes>>,
+    pub outcomes: PerWorker<Outcomes>,
 }
 
 impl RealServer {
@@ -280,9 +280,9 @@ impl ForwardingTable {
         self.real_servers.get(first..first + service.real_server_count as usize).unwrap_or(&[])
     }
 
-    /// Position of the service that a frame belongs to.
-    #[inline]
-    pub fn service_of(&self, subject: &Subject) -> Option<u32> {
+    /// The service that a frame belongs to.
+    #[inline(always)]
+    pub fn service_of(&self, subject: &Subject) -> Option<ServiceNumber> {
         match subject.shape {
             Shape::Datagram | Shape::FirstFragment | Shape::Quote => {
                 self.index.find(subject.family, &subject.vip, subject.protocol, subject.service_port)
@@ -411,8 +411,8 @@ struct Builder<'a> {
     plan: &'a TablePlan,
     previous: Option<&'a ForwardingTable>,
     maglevs: HashMap<MaglevKey, Arc<Maglev>>,
-    service_outcomes: HashMap<ServiceKey, Arc<PerWorker<Outcomes>>>,
-    real_server_outcomes: HashMap<(ServiceKey, IpAddr), Arc<PerWorker<Outcomes>>>,
+    service_outcomes: HashMap<ServiceKey, PerWorker<Outcomes>>,
+    real_server_outcomes: HashMap<(ServiceKey, IpAddr), PerWorker<Outcomes>>,
     real_servers: Vec<RealServer>,
     previous_services: HashMap<ServiceKey, &'a VirtualService>,
 }
@@ -441,17 +441,17 @@ impl<'a> Builder<'a> {
                 let size = u32::try_from(service.maglev.size()).unwrap_or(0);
                 self.maglevs.insert((Arc::clone(&service.members), size), Arc::clone(&service.maglev));
             }
-            self.service_outcomes.insert(service.key, Arc::clone(&service.outcomes));
+            self.service_outcomes.insert(service.key, service.outcomes.clone());
             for real_server in previous.real_servers_of(service) {
                 let key = (service.key, real_server.address);
-                self.real_server_outcomes.insert(key, Arc::clone(&real_server.outcomes));
+                self.real_server_outcomes.insert(key, real_server.outcomes.clone());
             }
         }
     }
 
     fn build(mut self) -> ForwardingTable {
         let plan = self.plan;
-        let keys: Vec<ServiceKey> = plan.services.iter().map(|service| service.key).collect();
+        let numbered: Vec<(ServiceKey, u32)> = plan.services.iter().map(|service| (service.key, service.id)).collect();
         let services = (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
         let highest = self.real_servers.iter().map(|real_server| real_server.id as usize + 1).max().unwrap_or(0);
         let mut positions_by_id = vec![NOWHERE; highest].into_boxed_slice();
@@ -464,7 +464,7 @@ impl<'a> Builder<'a> {
             positions_by_id,
             generation: self.previous.map_or(1, |previous| previous.generation + 1),
             hasher: plan.hasher.clone(),
-            index: ServiceIndex::new(&keys),
+            index: ServiceIndex::new(&numbered),
             services,
             real_servers: self.real_servers.into_boxed_slice(),
             egresses: plan.egresses.clone().into_boxed_slice(),
@@ -517,7 +517,7 @@ impl<'a> Builder<'a> {
             first_real_server,
             quic,
             real_server_count: u32::try_from(service.real_servers.len()).unwrap_or(u32::MAX),
-            outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
+            outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| PerWorker::new(workers)),
         }
     }
 
@@ -563,10 +563,7 @@ impl<'a> Builder<'a> {
             id: plan.id,
             service,
             next_hop: plan.next_hop,
-            outcomes: self
-                .real_server_outcomes
-                .remove(&(key, plan.address))
-                .unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
+            outcomes: self.real_server_outcomes.remove(&(key, plan.address)).unwrap_or_else(|| PerWorker::new(workers)),
         }
     }
 }

@@ -17,4 +17,4 @@ pub use identity::Identities;
 pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member};
 pub use publish::{Pinned, Published, Reader};
 pub use quic::QuicServers;
-pub use services::{ServiceIndex, family_of};
+pub use services::{ServiceIndex, ServiceNumber, family_of};

@@ -1,6 +1,7 @@
 //! Finds the virtual service of a destination: a flat hash map that is built once and then only read.
 
 use super::hash::halves;
+use crate::prefetch::prefetch;
 use crate::service::{Protocol, ServiceKey, address_bytes};
 use crate::wire::Family;
 
@@ -9,19 +10,27 @@ pub fn family_of(key: &ServiceKey) -> Family {
     if key.vip.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
+/// By what a service of a table is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    vip: [u8; 16],
-    port: u16,
-    protocol: u8,
-    family: Family,
+pub struct ServiceNumber {
+    /// Its position in the table.
+    pub position: u32,
+    /// Its lasting number.
+    pub id: u32,
 }
 
+/// Address, then port, protocol and family.
+type Key = [u64; 3];
+
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Entry {
+    /// All zero in an empty entry: no family is 0.
     key: Key,
-    value: u32,
+    number: ServiceNumber,
 }
+
+const EMPTY: Entry = Entry { key: [0; 3], number: ServiceNumber { position: u32::MAX, id: u32::MAX } };
 
 /// Services by address, protocol and port.
 #[derive(Clone, Debug)]
@@ -29,42 +38,48 @@ pub struct ServiceIndex {
     by_port: Flat,
     /// The service of the lowest port of each address and protocol, for frames that have no ports.
     by_address: Flat,
+    /// Whether there is a service of any port.
+    has_any_port: bool,
 }
 
 impl ServiceIndex {
-    /// Indexes `keys`; a service's value is its position. Of two equal keys the first wins.
-    pub fn new(keys: &[ServiceKey]) -> Self {
-        let key = |service: &ServiceKey, port| Key {
-            vip: address_bytes(service.vip),
-            port,
-            protocol: service.protocol.number(),
-            family: family_of(service),
+    /// Indexes the services of a table, in its order: their addresses and lasting numbers. Of two equal ones the first
+    /// wins.
+    pub fn new(services: &[(ServiceKey, u32)]) -> Self {
+        let entry = |position: u32, service: &ServiceKey, id: u32, port: u16| Entry {
+            key: key(family_of(service), &address_bytes(service.vip), service.protocol.number(), port),
+            number: ServiceNumber { position, id },
         };
-        let mut by_lowest_port: Vec<(u32, &ServiceKey)> = (0..).zip(keys).collect();
-        by_lowest_port.sort_by_key(|(_, service)| service.port);
+        let numbered = || (0..).zip(services);
+        let mut by_lowest_port: Vec<(u32, &(ServiceKey, u32))> = numbered().collect();
+        by_lowest_port.sort_by_key(|(_, (service, _))| service.port);
         Self {
-            by_port: Flat::new(
-                keys.len(),
-                (0..).zip(keys).map(|(value, service)| Entry { key: key(service, service.port), value }),
-            ),
-            by_address: Flat::new(
-                keys.len(),
-                by_lowest_port.iter().map(|(value, service)| Entry { key: key(service, 0), value: *value }),
-            ),
+            by_port: Flat::new(services.len(), numbered().map(|(at, (key, id))| entry(at, key, *id, key.port))),
+            by_address: Flat::new(services.len(), by_lowest_port.iter().map(|(at, (key, id))| entry(*at, key, *id, 0))),
+            has_any_port: services.iter().any(|(service, _)| service.port == 0),
         }
     }
 
     /// The service of this very port, else the one of any port.
+    #[inline(always)]
+    pub fn find(&self, family: Family, vip: &[u8; 16], protocol: u8, port: u16) -> Option<ServiceNumber> {
+        let found = self.by_port.get(&key(family, vip, protocol, port));
+        if found.is_none() && self.has_any_port {
+            return self.by_port.get(&key(family, vip, protocol, 0));
+        }
+        found
+    }
+
+    /// Has the processor fetch what [`Self::find`] looks at.
     #[inline]
-    pub fn find(&self, family: Family, vip: &[u8; 16], protocol: u8, port: u16) -> Option<u32> {
-        let key = Key { vip: *vip, port, protocol, family };
-        self.by_port.get(&key).or_else(|| self.by_port.get(&Key { port: 0, ..key }))
+    pub fn prefetch(&self, family: Family, vip: &[u8; 16], protocol: u8, port: u16) {
+        self.by_port.prefetch(&key(family, vip, protocol, port));
     }
 
     /// The service of the lowest port of this address and protocol, which frames without ports go by.
     #[inline]
-    pub fn first_of(&self, family: Family, vip: &[u8; 16], protocol: u8) -> Option<u32> {
-        self.by_address.get(&Key { vip: *vip, port: 0, protocol, family })
+    pub fn first_of(&self, family: Family, vip: &[u8; 16], protocol: u8) -> Option<ServiceNumber> {
+        self.by_address.get(&key(family, vip, protocol, 0))
     }
 
     /// Whether the address has a service of any protocol.
@@ -73,48 +88,70 @@ impl ServiceIndex {
     }
 }
 
+#[inline]
+fn key(family: Family, vip: &[u8; 16], protocol: u8, port: u16) -> Key {
+    let (high, low) = halves(u128::from_be_bytes(*vip));
+    [high, low, u64::from(port) << 16 | u64::from(protocol) << 8 | family as u64]
+}
+
 /// Open addressing with linear probing, at most half full.
 #[derive(Clone, Debug)]
 struct Flat {
-    entries: Box<[Option<Entry>]>,
+    entries: Box<[Entry]>,
     mask: usize,
 }
 
 impl Flat {
     fn new(count: usize, items: impl Iterator<Item = Entry>) -> Self {
         let capacity = (count * 2).next_power_of_two().max(2);
-        let mut flat = Self { entries: vec![None; capacity].into_boxed_slice(), mask: capacity - 1 };
+        let mut flat = Self { entries: vec![EMPTY; capacity].into_boxed_slice(), mask: capacity - 1 };
         for item in items {
             let mut at = hash(&item.key) & flat.mask;
-            while flat.entries[at].is_some_and(|there| there.key != item.key) {
+            while flat.entries[at].key != EMPTY.key && flat.entries[at].key != item.key {
                 at = (at + 1) & flat.mask;
             }
-            flat.entries[at].get_or_insert(item);
+            if flat.entries[at].key == EMPTY.key {
+                flat.entries[at] = item;
+            }
         }
         flat
     }
 
-    #[inline]
-    fn get(&self, key: &Key) -> Option<u32> {
+    #[inline(always)]
+    fn get(&self, key: &Key) -> Option<ServiceNumber> {
         let mut at = hash(key) & self.mask;
         // Half of the entries are empty, so the walk ends.
-        while let Some(Some(entry)) = self.entries.get(at) {
-            if entry.key == *key {
-                return Some(entry.value);
+        while let Some(entry) = self.entries.get(at) {
+            if differ(&entry.key, key) == 0 {
+                return Some(entry.number);
+            }
+            if differ(&entry.key, &EMPTY.key) == 0 {
+                return None;
             }
             at = (at + 1) & self.mask;
         }
         None
     }
+
+    #[inline]
+    fn prefetch(&self, key: &Key) {
+        if let Some(entry) = self.entries.get(hash(key) & self.mask) {
+            prefetch(entry);
+        }
+    }
+}
+
+/// Not 0 where two keys differ: one branch for three words.
+#[inline]
+fn differ(a: &Key, b: &Key) -> u64 {
+    a[0] ^ b[0] | a[1] ^ b[1] | a[2] ^ b[2]
 }
 
 /// The keys are the operator's own, so this need not withstand an attacker.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "only the lower bits are used")]
 fn hash(key: &Key) -> usize {
-    let (high, low) = halves(u128::from_be_bytes(key.vip));
-    let rest = u64::from(key.port) << 16 | u64::from(key.protocol) << 8 | key.family as u64;
-    let words = high ^ low.rotate_left(32) ^ rest;
+    let words = key[0] ^ key[1].rotate_left(32) ^ key[2];
     let (high, low) = halves(u128::from(words ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93);
     (high ^ low) as usize
 }
@@ -141,7 +178,14 @@ mod tests {
             probes in prop::collection::vec((0u8..8, any::<bool>(), 0u16..8), 60),
         ) {
             let keys: Vec<_> = keys.into_iter().map(|(a, t, p)| service(a, t, p)).collect();
-            let index = ServiceIndex::new(&keys);
+            let numbered: Vec<_> = (100..).zip(&keys).map(|(id, key)| (*key, id)).collect();
+            let index = ServiceIndex::new(&numbered);
+            let position = |found: Option<ServiceNumber>| {
+                found.map(|number| {
+                    assert_eq!(number.id, number.position + 100);
+                    number.position
+                })
+            };
             let mut plain = HashMap::new();
             for (value, key) in (0u32..).zip(&keys) {
                 plain.entry(*key).or_insert(value);
@@ -150,10 +194,10 @@ mod tests {
                 let key = service(address, tcp, port);
                 let vip = address_bytes(key.vip);
                 let expected = plain.get(&key).or_else(|| plain.get(&ServiceKey { port: 0, ..key })).copied();
-                prop_assert_eq!(index.find(Family::V4, &vip, key.protocol.number(), port), expected);
+                prop_assert_eq!(position(index.find(Family::V4, &vip, key.protocol.number(), port)), expected);
                 prop_assert_eq!(index.find(Family::V6, &vip, key.protocol.number(), port), None);
                 let lowest = keys.iter().filter(|k| k.vip == key.vip && k.protocol == key.protocol).map(|k| k.port).min();
-                let first = index.first_of(Family::V4, &vip, key.protocol.number()).map(|i| keys[i as usize].port);
+                let first = position(index.first_of(Family::V4, &vip, key.protocol.number())).map(|i| keys[i as usize].port);
                 prop_assert_eq!(first, lowest);
                 prop_assert_eq!(index.is_vip(Family::V4, &vip), keys.iter().any(|k| k.vip == key.vip));
             }

@@ -2,6 +2,8 @@
 
 /// Bytes of a header without options.
 pub(super) const MIN_HEADER_LEN: usize = 20;
+/// The bits of flags and offset that only fragments have: more fragments, and the offset.
+pub(super) const FRAGMENT_MASK: u16 = 0x3fff;
 
 /// The fields of an IPv4 header that forwarding needs, in host byte order.
 #[derive(Clone, Copy, Debug)]

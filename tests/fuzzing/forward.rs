@@ -115,7 +115,7 @@ impl Decision {
                 assert_eq!(left[..12], server.macs()[..], "not the next hop's MAC addresses");
                 assert_eq!(left[12..], frame[12..], "bytes other than the MAC addresses have changed");
                 let subject = wire::subject(frame).expect("a frame leaves that is about no flow");
-                assert_eq!(self.table.service_of(&subject), Some(route.service));
+                assert_eq!(self.table.service_of(&subject).map(|number| number.position), Some(route.service));
                 assert!(frame.len() - subject.l3_offset <= server.mtu() as usize, "a frame leaves over the MTU");
             }
             Verdict::Drop { reason, service, .. } => {

@@ -1,7 +1,6 @@
 //! One frame through the parser and the twin of the XDP program.
 
 use pointsman::classify::{Classification, Classifier, PassReason};
-use pointsman::table::ServiceIndex;
 use pointsman::wire::{self, Family, Shape, Subject};
 
 use crate::packets;
@@ -42,7 +41,7 @@ fn check_subject(subject: &Subject, frame: &[u8]) {
 }
 
 fn check_classification(frame: &[u8], subject: Option<&Subject>) {
-    let services = ServiceIndex::new(&packets::services());
+    let services = packets::index();
     let mut any = Classifier::new(Vec::new());
     let decided = any.classify(frame, &services, 1);
     if decided == Classification::Redirect {

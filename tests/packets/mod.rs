@@ -18,6 +18,7 @@ pub use rows::rows;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pointsman::service::{Protocol, ServiceKey};
+use pointsman::table::ServiceIndex;
 use pointsman::wire::MacAddress;
 
 /// The interface's own address.
@@ -73,6 +74,12 @@ pub fn services() -> Vec<ServiceKey> {
         service(VIP6_TCP_ANY.into(), Protocol::Tcp, 0),
         service(VIP6_LIKE_MIXED.into(), Protocol::Tcp, 80),
     ]
+}
+
+/// These services, numbered by their position.
+pub fn index() -> ServiceIndex {
+    let numbered: Vec<(ServiceKey, u32)> = services().into_iter().zip(0..).collect();
+    ServiceIndex::new(&numbered)
 }
 
 /// One frame and what becomes of it.

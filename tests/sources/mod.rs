@@ -178,7 +178,7 @@ pub(crate) fn fill(director: &Director, value: &mut impl FnMut() -> u64) {
     }
     for worker in &director.workers {
         for _ in 0..value() % 20 {
-            worker.latency.record(value(), 1 + value() % 1000);
+            worker.latency.record_all(std::iter::repeat_n(value(), 1 + value() as usize % 1000));
         }
     }
 }
