@@ -383,6 +383,16 @@ impl Stats {
         self.sum(&format!("workers/*/drops/{cause}"))
     }
 
+    /// A count of what the flow tables did.
+    pub fn flows(&self, what: &str) -> u64 {
+        self.sum(&format!("totals/flows/{what}"))
+    }
+
+    /// Descriptors that were refused, because the kernel gave a frame back twice or gave one that it never got.
+    pub fn quarantined(&self) -> u64 {
+        self.sum("workers/*/frames/quarantined")
+    }
+
     /// Measured latencies.
     pub fn latency_count(&self) -> u64 {
         self.sum("totals/latency/count")
