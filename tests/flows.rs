@@ -12,7 +12,7 @@
 mod packets;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use packets::*;
 use pointsman::flow::WorkerFlows;
@@ -393,5 +393,116 @@ proptest! {
                 prop_assert_eq!(director.send(*worker, segment(home, *port, ACK)), Some(*server));
             }
         }
+    }
+
+    /// An ICMP error goes where its flow's own packets go, before and after them, over IPv4 and IPv6, TCP and UDP, tagged
+    /// or not, with options or extension headers in the quote, of eight bytes of L4 or more, at any worker, however far
+    /// the flow has come, and over changes by which its real server drains, dies or goes.
+    #[test]
+    fn errors_go_where_their_flow_goes(
+        flows in prop::collection::vec(quoted_flow(), 1..12),
+        changes in prop::collection::vec(prop::collection::vec((1u8..7, 0u32..3, any::<bool>(), any::<bool>()), 0..6), 1..5),
+        worker in 0usize..3,
+    ) {
+        let mut director = Director::new(3, 1024, &FIVE);
+        for flow in &flows {
+            for flags in [SYN, ACK].into_iter().take(flow.packets) {
+                director.send(0, flow.packet(flags));
+            }
+        }
+        for change in &changes {
+            let mut servers: HashMap<u8, Server> = FIVE.iter().map(|server| (server.0, *server)).collect();
+            for &(number, weight, alive, stays) in change {
+                if stays {
+                    servers.insert(number, (number, weight, alive));
+                } else {
+                    servers.remove(&number);
+                }
+            }
+            director.now_s += 1;
+            director.set(&servers.into_values().collect::<Vec<_>>());
+            for flow in &flows {
+                let before = director.send(worker, flow.error());
+                let own = director.send(0, flow.packet(ACK));
+                prop_assert_eq!(before, own, "an error before the flow's next packet: {:?}", flow);
+                prop_assert_eq!(director.send(worker, flow.error()), own, "an error after it: {:?}", flow);
+            }
+        }
+    }
+}
+
+/// A flow, and the form of the errors that quote it.
+#[derive(Clone, Debug)]
+struct QuotedFlow {
+    client: u32,
+    port: u16,
+    v6: bool,
+    is_udp: bool,
+    tags: usize,
+    options: usize,
+    quoted: usize,
+    /// How many of its packets have come before the first change.
+    packets: usize,
+}
+
+fn quoted_flow() -> impl Strategy<Value = QuotedFlow> {
+    let form = (0usize..3, 0usize..10, 8usize..20, 0usize..3);
+    (0u32..1000, 1u16.., any::<bool>(), any::<bool>(), form).prop_map(
+        |(client, port, v6, is_udp, (tags, options, quoted, packets))| QuotedFlow {
+            client: 0x0a00_0000 + client,
+            port,
+            v6,
+            is_udp,
+            tags,
+            options,
+            quoted,
+            packets,
+        },
+    )
+}
+
+impl QuotedFlow {
+    fn client6(&self) -> Ipv6Addr {
+        Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0000 | u128::from(self.client))
+    }
+
+    fn l4(&self, flags: u8, reply: bool) -> Vec<u8> {
+        let service = if self.is_udp { 53 } else { 80 };
+        let (from, to) = if reply { (service, self.port) } else { (self.port, service) };
+        if self.is_udp {
+            return udp(from, to);
+        }
+        let mut segment = tcp(from, to);
+        segment[13] = flags;
+        segment
+    }
+
+    fn protocol(&self) -> u8 {
+        if self.is_udp { UDP } else { TCP }
+    }
+
+    fn packet(&self, flags: u8) -> Vec<u8> {
+        let (protocol, l4) = (self.protocol(), self.l4(flags, false));
+        if self.v6 {
+            Ipv6 { source: self.client6(), protocol, ..Default::default() }.frame(&l4)
+        } else {
+            Ipv4 { source: Ipv4Addr::from(self.client), protocol, ..Default::default() }.frame(&l4)
+        }
+    }
+
+    /// What a router says of a packet that a real server has sent to the client.
+    fn error(&self) -> Vec<u8> {
+        let (protocol, l4) = (self.protocol(), self.l4(ACK, true));
+        let l4 = &l4[..self.quoted.min(l4.len())];
+        let error = if self.v6 {
+            let extensions = vec![options(DESTINATION_OPTIONS, 1); self.options % 3];
+            let reply = Ipv6 { source: VIP6, destination: self.client6(), protocol, extensions, ..Default::default() };
+            Ipv6 { protocol: ICMPV6, ..Default::default() }.frame(&icmp(2, &reply.packet(l4)))
+        } else {
+            let (destination, options) = (Ipv4Addr::from(self.client), vec![1; self.options * 4]);
+            let reply = Ipv4 { source: VIP, destination, protocol, options, ..Default::default() };
+            Ipv4 { protocol: ICMP, ..Default::default() }.frame(&icmp(3, &reply.packet(l4)))
+        };
+        (0..self.tags).fold(error, |frame, _| tagged(VLAN, &frame))
     }
 }

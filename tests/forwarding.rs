@@ -17,7 +17,7 @@ use lab::frame::{self, Envelope, Mac, Tag};
 use lab::http::{Load, Outcome, WebServer, ask_by_udp, fetch};
 use lab::link::{ForeignProgram, xdp_program};
 use lab::raw_socket::RawSocket;
-use lab::{Host, Lab, Shape, vip4, vip6, wait_for};
+use lab::{AtEnd, Host, Lab, Shape, vip4, vip6, wait_for};
 
 const QUICK: Duration = Duration::from_millis(300);
 const PATIENT: Duration = Duration::from_secs(2);
@@ -372,6 +372,91 @@ fn a_pulled_cable_and_a_link_set_down_come_back() {
 
 fn fetch_within(lab: &Lab, patience: Duration) -> Option<()> {
     lab.on(Host::Client, || std::net::TcpStream::connect_timeout(&web4(), patience).ok().map(drop))
+}
+
+/// Load over IPv4 and IPv6, a flood of forged packets of which no two are of one flow, reloads that add and remove a
+/// service and a real server, and a link that is pulled at either end, all at once. What is lost is lost: no answer is
+/// asked for. But each frame has a name in the end, no sum is ever negative on the way, and no descriptor was refused.
+#[test]
+fn the_sums_hold_under_load_flood_reload_and_a_link_that_flaps() {
+    const LOAD: Load = Load { connections: 1, requests_per_connection: 5, at_once: 2, pause: Duration::ZERO };
+    let Some(lab) = Lab::up(Shape { queues: 2, ..Shape::default() }) else { return };
+    let _servers = WebServer::pair(&lab, 80);
+    let mut usual = Config::usual().director("flows_per_worker = 16384");
+    usual.interfaces[0].settings.push("cores = [0, 1]".to_owned());
+    let mut other = usual.clone().weights([3, 0]);
+    other.services.push(Service { port: 8080, ..usual.services[0].clone() });
+    let mut director = Director::start(&lab, &usual);
+    let frames = director.stats().frames();
+
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let loads = [web4(), web6()].map(|server| {
+            let (lab, enough) = (&lab, &enough);
+            scope.spawn(move || LOAD.run(lab, Host::Client, server, Some(enough)))
+        });
+        let flood = scope.spawn(|| flood(&lab, &enough));
+        let end = AtEnd(&enough);
+        for round in 0..12 {
+            let (host, interface) = [(Host::Switch, "director"), (Host::Director, "eth0")][round % 2];
+            lab.ip(host, &format!("link set {interface} down"));
+            thread::sleep(Duration::from_millis(100));
+            lab.ip(host, &format!("link set {interface} up"));
+            let reloads = director.reloads();
+            director.reload(if round % 4 < 2 { &other } else { &usual });
+            wait_for("the reload to be applied", 10, || (director.reloads() > reloads).then_some(()));
+            thread::sleep(Duration::from_millis(300));
+            let stats = director.stats();
+            for sum in ["redirects", "verdicts"] {
+                let difference = stats.0["identity"][sum]["difference"].as_i64().unwrap();
+                assert!(difference >= 0, "{sum}: more came out than went in\n{:#}", stats.0["identity"]);
+            }
+            assert_eq!((stats.frames(), stats.quarantined()), (frames, 0), "round {round}");
+        }
+        drop(end);
+        let answered: u64 = loads.into_iter().map(|load| load.join().unwrap().answered()).sum();
+        assert!(answered > 100, "there was load between the flaps: {answered}");
+        let forged = flood.join().unwrap();
+        assert!(forged > 10_000, "there was a flood: {forged}");
+    });
+
+    assert!(director.is_running(), "{}", director.log());
+    wait_for("all requests to be answered again", 15, || {
+        (A_FEW.run(&lab, Host::Client, web4(), None).failed == 0).then_some(())
+    });
+    let stats = director.quiet_stats();
+    stats.assert_identity();
+    assert!(stats.received() > 10_000, "{:#}", stats.0["totals"]);
+    assert_eq!((stats.frames(), stats.quarantined()), (frames, 0));
+    assert_eq!(stats.unsent(), 0, "nothing is stuck in a TX ring\n{:#}", stats.0["workers"]);
+}
+
+/// SYNs, bare ACKs and datagrams from addresses that nobody has, until it is enough; returns how many.
+fn flood(lab: &Lab, enough: &AtomicBool) -> u32 {
+    let client = RawSocket::open(lab, Host::Client, "eth0");
+    let envelope = Envelope { destination: Host::Director.mac(), source: Host::Client.mac(), tags: &[] };
+    let from = SocketAddr::new("10.128.0.0".parse().unwrap(), 4_711);
+    let syn = envelope.tcp_syn(from, web4(), 1);
+    let mut ack = syn.clone();
+    ack[47] = 0x10;
+    let mut kinds = [syn, ack, envelope.udp(from, web4(), b"forged")];
+    let mut number = 0_u32;
+    while !enough.load(Ordering::Relaxed) {
+        for frame in &mut kinds {
+            frame[28..30].copy_from_slice(&u16::try_from(number & 0xffff).unwrap().to_be_bytes());
+            frame[27] = 128 | u8::try_from(number >> 16 & 0x7f).unwrap();
+            // Bridges may look at it.
+            frame[24..26].fill(0);
+            let sum = frame::checksum(&[&frame[14..34]]);
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            client.send(frame);
+        }
+        number += 1;
+        if number.is_multiple_of(64) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    3 * number
 }
 
 #[test]

@@ -158,6 +158,34 @@ fn every_field_and_every_drop_cause_is_documented() {
     assert!(missing.is_empty(), "not in docs/stats.md: {missing:?}");
 }
 
+/// The tables of outcomes say what there is and nothing else: a line for each cause, each way out of the XDP program and
+/// each count of the flow tables.
+#[test]
+fn the_tables_of_outcomes_have_a_line_for_each_and_no_other() {
+    let text = fs::read_to_string("docs/stats.md").unwrap();
+    let report = serde_json::to_value(report(3, 20)).unwrap();
+    let keys = |value: &Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let causes: BTreeSet<String> = DropReason::ALL.iter().map(|reason| reason.name().to_owned()).collect();
+    assert_eq!(causes.len(), DropReason::COUNT);
+    assert_eq!(first_cells(&text, "## Drop causes", ""), causes);
+    for drops in ["/totals/drops", "/workers/0/drops", "/virtual_services/0/drops"] {
+        assert_eq!(keys(report.pointer(drops).unwrap()), causes, "each cause has a counter in {drops}");
+    }
+    assert_eq!(first_cells(&text, "### Flow tables", ""), keys(&report["totals"]["flows"]));
+    assert_eq!(first_cells(&text, "## Interfaces", "`xdp`: "), keys(&report["interfaces"][0]["xdp"]));
+}
+
+/// The names in the first column of the first table below a heading, of the lines that begin with `prefix`.
+fn first_cells(text: &str, heading: &str, prefix: &str) -> BTreeSet<String> {
+    let (_, below) = text.split_once(&format!("\n{heading}\n")).unwrap();
+    let rows = below.lines().skip_while(|line| !line.starts_with('|')).skip(2).take_while(|line| line.starts_with('|'));
+    let name = |row: &str| {
+        let cell = row.split('|').nth(1)?.trim().strip_prefix(prefix)?;
+        cell.strip_prefix('`')?.strip_suffix('`').map(str::to_owned)
+    };
+    rows.filter_map(name).collect()
+}
+
 fn property_names(schema: &Value, names: &mut BTreeSet<String>) {
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         names.extend(properties.keys().cloned());

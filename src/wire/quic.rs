@@ -1,9 +1,11 @@
 //! Connection ids of QUIC that tell which server chose them.
 //!
 //! Of the packets' headers only what all versions share is read (RFC 8999), but for the two types of packets whose
-//! destination id the client may have chosen. Of the id: draft-ietf-quic-load-balancers-21, plaintext. Its first octet
-//! has the configuration in its upper three bits and, if the server likes, the length of what follows in the others; then
-//! come the server's id, of a length that is agreed on, and a nonce of four octets or more.
+//! destination id the client may have chosen. Of the id: draft-ietf-quic-load-balancers-21, without a key (sections 5.2
+//! and 5.5). Its first octet has the configuration in its upper three bits and, if the server likes, the length of what
+//! follows in the others (section 3.4), which load balancers may ignore (section 3.3); then come the server's id, of a
+//! length that is agreed on, and a nonce of four octets or more (section 5.3), and what else the server likes (section
+//! 5.4).
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +18,7 @@ pub const MAX_SERVER_ID_LEN: usize = 15;
 const MIN_NONCE_LEN: usize = 4;
 /// RFC 8999, section 5.1.
 const LONG_HEADER: u8 = 0x80;
-/// The configuration of ids that no server can be told from.
+/// The configuration of ids that no server can be told from (section 3.2 of the draft).
 const UNROUTABLE: u8 = 7;
 /// RFC 9000, section 15.
 const VERSION_1: u32 = 1;
@@ -89,7 +91,8 @@ impl Serialize for ServerId {
 }
 
 /// The server id, of `len` octets, in the destination id of the first packet of a UDP datagram. `None` where there is
-/// none, or where the client may have chosen the id; what else is in the datagram may still be any bytes.
+/// none (the id is unroutable, section 4.1 of the draft), or where the client may have chosen the id; what else is in the
+/// datagram may still be any bytes.
 #[inline]
 pub fn server_id(datagram: &[u8], len: usize) -> Option<ServerId> {
     let (first, behind) = destination_id(datagram)?.split_first()?;
@@ -172,6 +175,38 @@ mod tests {
             let expected = routable.then(|| ServerId::new(&[0xaa, 0xbb]).unwrap());
             assert_eq!(server_id(&packet, 2), expected, "{description}");
         }
+    }
+
+    /// Appendix B.1 of the draft. Of the second row it misprints the first octet, which by section 3.4 is 0x2a (1 in the
+    /// upper three bits, and ten octets follow), and with it all that is behind: the nonce lacks its leading zero.
+    #[test]
+    fn the_draft_s_test_vectors_tell_their_servers() {
+        let vectors: [(u8, &str, &str, &[u8]); 2] = [
+            (0, "c4605e", "4504cc4f", &[0x07, 0xc4, 0x60, 0x5e, 0x45, 0x04, 0xcc, 0x4f]),
+            (1, "350d28b420", "03487d970b", &[0x2a, 0x35, 0x0d, 0x28, 0xb4, 0x20, 0x03, 0x48, 0x7d, 0x97, 0x0b]),
+        ];
+        for (config, server, nonce, id) in vectors {
+            assert_eq!((id[0] >> 5, usize::from(id[0] & 31)), (config, id.len() - 1));
+            let expected: ServerId = server.parse().unwrap();
+            assert_eq!(id.len(), 1 + expected.len() + nonce.len() / 2);
+            assert_eq!(server_id(&[&[0x40][..], id].concat(), expected.len()), Some(expected), "a short header");
+            assert_eq!(server_id(&long(0xe0, 1, id), expected.len()), Some(expected), "a long header");
+            // One octet less is too short for a long header, which tells the length, if the nonce is the least there is.
+            let cut = server_id(&long(0xe0, 1, &id[..id.len() - 1]), expected.len());
+            assert_eq!(cut.is_none(), nonce.len() / 2 == MIN_NONCE_LEN);
+        }
+    }
+
+    /// The longest ids of version 1 (section 5.3): 19 octets of server id and nonce.
+    #[test]
+    fn the_longest_server_id_is_read_and_may_be_followed_by_the_server_s_own_octets() {
+        let id: Vec<u8> = (0x10..0x24).collect();
+        let expected = ServerId::new(&id[1..=MAX_SERVER_ID_LEN]);
+        assert_eq!(server_id(&long(0xe0, 1, &id), MAX_SERVER_ID_LEN), expected);
+        assert_eq!(server_id(&long(0xe0, 1, &id), 1), ServerId::new(&id[1..2]), "fourteen octets behind the nonce");
+        // Other versions may have longer ids.
+        let id = [&id[..], &[0; 30]].concat();
+        assert_eq!(server_id(&long(0xc0, 0x0a1a_2a3a, &id), MAX_SERVER_ID_LEN), expected);
     }
 
     proptest! {

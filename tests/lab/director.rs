@@ -35,6 +35,8 @@ pub struct Service {
     pub vip: IpAddr,
     pub port: u16,
     pub protocol: &'static str,
+    /// Further lines of the `[[virtual_service]]` table.
+    pub settings: Vec<String>,
     pub real_servers: Vec<RealServer>,
 }
 
@@ -59,7 +61,7 @@ impl Config {
                     .zip([1, 2])
                     .map(|(&address, weight)| RealServer { address, weight, mac: None })
                     .collect();
-                services.push(Service { vip, port: 80, protocol, real_servers });
+                services.push(Service { vip, port: 80, protocol, settings: Vec::new(), real_servers });
             }
         }
         Config { interfaces: vec![Interface::named("eth0")], services, director: Vec::new() }
@@ -97,6 +99,9 @@ impl Config {
         for service in &self.services {
             writeln!(text, "\n[[virtual_service]]\nvip = \"{}\"\nport = {}", service.vip, service.port).unwrap();
             writeln!(text, "protocol = \"{}\"\nscheduler = \"mh\"", service.protocol).unwrap();
+            for line in &service.settings {
+                writeln!(text, "{line}").unwrap();
+            }
             for server in &service.real_servers {
                 writeln!(text, "\n[[virtual_service.real_server]]\naddress = \"{}\"", server.address).unwrap();
                 writeln!(text, "weight = {}", server.weight).unwrap();
@@ -381,6 +386,21 @@ impl Stats {
 
     pub fn drops_for(&self, cause: &str) -> u64 {
         self.sum(&format!("workers/*/drops/{cause}"))
+    }
+
+    /// A count of what the flow tables did.
+    pub fn flows(&self, what: &str) -> u64 {
+        self.sum(&format!("totals/flows/{what}"))
+    }
+
+    /// All frames of all workers.
+    pub fn frames(&self) -> u64 {
+        self.sum("workers/*/frames/total")
+    }
+
+    /// Descriptors that were refused, because the kernel gave a frame back twice or gave one that it never got.
+    pub fn quarantined(&self) -> u64 {
+        self.sum("workers/*/frames/quarantined")
     }
 
     /// Measured latencies.

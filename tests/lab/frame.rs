@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// The flag of IPv4.
+const DO_NOT_FRAGMENT: u16 = 0x4000;
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mac(pub [u8; 6]);
 
@@ -51,16 +54,50 @@ impl Envelope<'_> {
 
     /// A UDP datagram over IPv4 or IPv6, by the family of the addresses.
     pub fn udp(&self, from: SocketAddr, to: SocketAddr, data: &[u8]) -> Vec<u8> {
-        let mut segment = Vec::with_capacity(8 + data.len());
-        segment.extend(from.port().to_be_bytes());
-        segment.extend(to.port().to_be_bytes());
-        segment.extend(u16::try_from(8 + data.len()).unwrap().to_be_bytes());
-        segment.extend([0, 0]);
-        segment.extend(data);
-        let sum = checksum(&[&pseudo_header(from.ip(), to.ip(), 17, segment.len()), &segment]);
-        // Zero would mean "no checksum" (RFC 768).
-        segment[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
-        self.ip(from.ip(), to.ip(), 17, &segment)
+        self.ip(from.ip(), to.ip(), 17, &udp(from, to, data))
+    }
+
+    /// The fragments of a UDP datagram, the first one first; all but the last have `size` bytes of it, a multiple of 8.
+    pub fn udp_fragments(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        data: &[u8],
+        identification: u16,
+        size: usize,
+    ) -> Vec<Vec<u8>> {
+        let datagram = udp(from, to, data);
+        let count = datagram.len().div_ceil(size);
+        let part = |(at, part): (usize, &[u8])| {
+            self.ip_fragment(from.ip(), to.ip(), identification, (at * size, at + 1 < count), part)
+        };
+        datagram.chunks(size).enumerate().map(part).collect()
+    }
+
+    /// A fragment of a UDP datagram: where it begins in the datagram, and whether more follow.
+    pub fn ip_fragment(
+        &self,
+        from: IpAddr,
+        to: IpAddr,
+        identification: u16,
+        (offset, more): (usize, bool),
+        part: &[u8],
+    ) -> Vec<u8> {
+        let units = u16::try_from(offset / 8).unwrap();
+        match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let place = u16::from(more) << 13 | units;
+                self.wrap(0x0800, &ipv4(from, to, 17, (identification, place), part))
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let mut payload = vec![17, 0];
+                payload.extend((units << 3 | u16::from(more)).to_be_bytes());
+                payload.extend(u32::from(identification).to_be_bytes());
+                payload.extend(part);
+                self.wrap(0x86dd, &ipv6(from, to, 44, &payload))
+            }
+            _ => panic!("addresses of two families"),
+        }
     }
 
     /// A TCP segment that opens a connection.
@@ -90,18 +127,37 @@ impl Envelope<'_> {
 
     pub fn ip(&self, from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
         match (from, to) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => self.wrap(0x0800, &ipv4(from, to, protocol, payload)),
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                self.wrap(0x0800, &ipv4(from, to, protocol, (0x1234, DO_NOT_FRAGMENT), payload))
+            }
             (IpAddr::V6(from), IpAddr::V6(to)) => self.wrap(0x86dd, &ipv6(from, to, protocol, payload)),
             _ => panic!("addresses of two families"),
         }
     }
 }
 
-fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+/// A UDP header and data.
+fn udp(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(8 + data.len());
+    segment.extend(from.port().to_be_bytes());
+    segment.extend(to.port().to_be_bytes());
+    segment.extend(u16::try_from(8 + data.len()).unwrap().to_be_bytes());
+    segment.extend([0, 0]);
+    segment.extend(data);
+    let sum = checksum(&[&pseudo_header(from.ip(), to.ip(), 17, segment.len()), &segment]);
+    // Zero would mean "no checksum" (RFC 768).
+    segment[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
+    segment
+}
+
+/// `identification` is that of the datagram, with flags and fragment offset.
+fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, identification: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let total = u16::try_from(20 + payload.len()).unwrap();
     let mut packet = vec![0x45, 0];
     packet.extend(total.to_be_bytes());
-    packet.extend([0x12, 0x34, 0x40, 0, 64, protocol, 0, 0]);
+    packet.extend(identification.0.to_be_bytes());
+    packet.extend(identification.1.to_be_bytes());
+    packet.extend([64, protocol, 0, 0]);
     packet.extend(from.octets());
     packet.extend(to.octets());
     let sum = checksum(&[&packet]);

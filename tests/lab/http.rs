@@ -119,6 +119,10 @@ impl Connection {
         Ok(Connection { reader: BufReader::new(stream), host: server.to_string() })
     }
 
+    pub fn local_address(&self) -> SocketAddr {
+        self.reader.get_ref().local_addr().unwrap()
+    }
+
     /// Fetches the page: name of the server that answered, and our address as it sees it.
     pub fn get(&mut self) -> io::Result<(String, String)> {
         self.get_with(0, 0)

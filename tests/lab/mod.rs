@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 
@@ -236,6 +236,15 @@ pub fn privileged() -> bool {
     // Not by eprintln!, which the test runner captures.
     let _ = writeln!(std::io::stderr(), "skipped: this test needs root to make network namespaces");
     false
+}
+
+/// Sets a flag when it goes, also by a panic: the threads of a scope that wait for it must end, or the scope never does.
+pub struct AtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Polls until the closure yields a value; panics with `what` after `seconds`.

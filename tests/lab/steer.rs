@@ -41,6 +41,35 @@ impl Steering {
         lab.on(Host::Switch, || attach(&program))
     }
 
+    /// Fragments behind the first (untagged, without IP options or further extension headers) go to one queue, all else
+    /// to the other.
+    pub fn by_fragment(lab: &Lab, later_queue: u16, other_queue: u16) -> Steering {
+        let (later, other) = (i32::from(later_queue) + 1, i32::from(other_queue) + 1);
+        let program = [
+            instruction(MOV_REGISTER, 6, 1, 0, 0),
+            instruction(MOV, 7, 0, 0, other),
+            instruction(LOAD_HALF, 0, 0, 0, 12),
+            instruction(JUMP_IF_EQUAL, 0, 0, 5, 0x86dd),
+            instruction(JUMP_IF_NOT_EQUAL, 0, 0, 10, 0x0800),
+            // IPv4: flags and fragment offset.
+            instruction(LOAD_HALF, 0, 0, 0, 20),
+            instruction(AND, 0, 0, 0, 0x1fff),
+            instruction(JUMP_IF_EQUAL, 0, 0, 7, 0),
+            instruction(JUMP, 0, 0, 5, 0),
+            // IPv6: a fragment header, and its offset.
+            instruction(LOAD_BYTE, 0, 0, 0, 20),
+            instruction(JUMP_IF_NOT_EQUAL, 0, 0, 4, 44),
+            instruction(LOAD_HALF, 0, 0, 0, 56),
+            instruction(AND, 0, 0, 0, 0xfff8),
+            instruction(JUMP_IF_EQUAL, 0, 0, 1, 0),
+            instruction(MOV, 7, 0, 0, later),
+            instruction(STORE_WORD, 6, 7, QUEUE_MAPPING, 0),
+            instruction(MOV, 0, 0, 0, TCX_PASS),
+            instruction(EXIT, 0, 0, 0, 0),
+        ];
+        lab.on(Host::Switch, || attach(&program))
+    }
+
     /// All frames go to one queue.
     pub fn all(lab: &Lab, queue: u16) -> Steering {
         Steering::by_kind(lab, queue, queue)
@@ -76,8 +105,11 @@ fn attach(program: &[bpf_insn]) -> Steering {
 const MOV: u8 = 0xb7;
 const MOV_REGISTER: u8 = 0xbf;
 const LOAD_BYTE: u8 = 0x30;
+const LOAD_HALF: u8 = 0x28;
+const AND: u8 = 0x57;
 const STORE_WORD: u8 = 0x63;
 const JUMP_IF_EQUAL: u8 = 0x15;
+const JUMP_IF_NOT_EQUAL: u8 = 0x55;
 const JUMP: u8 = 0x05;
 const EXIT: u8 = 0x95;
 /// Offset of `queue_mapping` in `struct __sk_buff`: the recorded queue plus 1.

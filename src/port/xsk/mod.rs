@@ -5,6 +5,8 @@
 
 mod open;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use open::{BindMode, OpenError, Opened, QueuePlan, XskPlan, open};
 pub use socket::{KernelRingStatistics, SocketHandle};
