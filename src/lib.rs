@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod counters;
 pub mod director;
+pub mod doctor;
 pub mod flow;
 pub mod forward;
 pub mod network;

@@ -32,9 +32,13 @@ fn said(config: &str, arguments: &str) -> Said {
 #[test]
 fn every_subcommand_has_help_that_tells_its_options() {
     for (arguments, expected) in [
-        ("--help", &["run", "check", "stats", "explain", "replay", "Exit codes:", "docs/config.md"][..]),
+        ("--help", &["run", "check", "doctor", "stats", "explain", "replay", "Exit codes:", "docs/config.md"][..]),
         ("run --help", &["--config", "--stats-file", "--stats-interval", "--control-socket", "--log"]),
         ("check --help", &["--config", "--json"]),
+        (
+            "doctor --help",
+            &["--config", "--json", "--quiet", "--no-probe", "Examples:", "Exit codes:", "docs/doctor.md"],
+        ),
         ("stats --help", &["--socket", "--json", "/run/pointsman/control.sock"]),
         (
             "explain --help",

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. They print and exit; decisions are made elsewhere.
 
 mod check;
+mod doctor;
 mod explain;
 mod explain_live;
 mod flows;
@@ -46,6 +47,8 @@ enum Command {
     Run(run::RunArgs),
     /// Validate a configuration; show what would run and the share of each real server
     Check(check::CheckArgs),
+    /// Look for what is wrong with the machine, the interfaces and the segment, and say what mends it
+    Doctor(doctor::DoctorArgs),
     /// Show the statistics of the running director
     Stats(stats::StatsArgs),
     /// List the flows that the running director remembers
@@ -59,16 +62,18 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let done = |()| ExitCode::SUCCESS;
     let result = match &cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Check(args) => check::run(args),
-        Command::Stats(args) => stats::run(args).map_err(Failure::new),
-        Command::Flows(args) => flows::run(args),
-        Command::Explain(args) => explain::run(args),
-        Command::Replay(args) => replay::run(args),
+        Command::Run(args) => run::run(args).map(done),
+        Command::Check(args) => check::run(args).map(done),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Stats(args) => stats::run(args).map_err(Failure::new).map(done),
+        Command::Flows(args) => flows::run(args).map(done),
+        Command::Explain(args) => explain::run(args).map(done),
+        Command::Replay(args) => replay::run(args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             tell(&failure.message);
             ExitCode::from(failure.code)

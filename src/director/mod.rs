@@ -8,6 +8,7 @@ mod error;
 pub mod layout;
 mod next_hops;
 pub mod plan;
+pub mod preflight;
 mod signals;
 mod start;
 mod threads;
@@ -80,6 +81,7 @@ pub fn run(options: &Options) -> Result<(), DirectorError> {
     let started = Instant::now();
     let mut director = Director::start(config, options)?;
     tracing::info!(took = ?started.elapsed(), "forwarding");
+    preflight::log_findings(&director.config, &director.interfaces);
     let result = director.wait();
     director.stop();
     result

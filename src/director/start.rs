@@ -9,6 +9,7 @@ use super::layout::{self, InterfaceFacts, QueueLayout, WorkerLayout};
 use super::{DirectorError, Interface};
 use crate::config::{self, Config, InterfaceConfig};
 use crate::counters::{QueueCounters, WorkerCounters};
+use crate::doctor::cpu_list;
 use crate::flow::{PeerFlows, WorkerFlows};
 use crate::network::{link_by_name, nic};
 use crate::port::xsk::{self, BindMode, Opened, QueuePlan, SocketHandle, XskPlan};
@@ -123,9 +124,7 @@ pub(super) fn xdp_settings(config: &Config, interface: &InterfaceConfig, mac: cr
 /// Binds the sockets of all workers and puts those that receive into the maps of their interfaces' programs.
 pub(super) fn prepare(config: &Config, interfaces: &[Interface]) -> Result<Vec<Prepared>, DirectorError> {
     let facts: Vec<InterfaceFacts> = interfaces.iter().map(|interface| interface.facts.clone()).collect();
-    let mut available: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    available.sort_unstable();
+    let available = available_cores();
     let layouts = layout::workers(&config.interfaces, &facts, &available, &online_cores(&available))?;
     let mut prepared = layouts
         .iter()
@@ -145,15 +144,18 @@ pub(super) fn prepare(config: &Config, interfaces: &[Interface]) -> Result<Vec<P
     Ok(prepared)
 }
 
+/// The CPUs that this process may run on.
+pub(super) fn available_cores() -> Vec<usize> {
+    let mut available: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    available.sort_unstable();
+    available
+}
+
 /// The CPUs that there are. Those that `isolcpus` keeps free are not among the ones that a process is started on, but a
 /// worker may be pinned to them all the same.
-fn online_cores(available: &[usize]) -> Vec<usize> {
-    let listed = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let ranges = listed.trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
-    });
-    let online: Vec<usize> = ranges.flatten().collect();
+pub(super) fn online_cores(available: &[usize]) -> Vec<usize> {
+    let online = cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default());
     if online.is_empty() { available.to_vec() } else { online }
 }
 

@@ -15,7 +15,8 @@ use super::link::{Link, link_by_name};
 
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GLINK: u32 = 0x0a;
-const ETHTOOL_GFLAGS: u32 = 0x25;
+pub(super) const ETHTOOL_GTXCSUM: u32 = 0x16;
+pub(super) const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
@@ -103,13 +104,13 @@ struct Value {
 }
 
 /// A way to ask the driver of one interface.
-struct Driver {
+pub(super) struct Driver {
     socket: OwnedFd,
     name: [libc::c_char; libc::IFNAMSIZ],
 }
 
 impl Driver {
-    fn open(name: &str) -> io::Result<Self> {
+    pub(super) fn open(name: &str) -> io::Result<Self> {
         let mut field = [0; libc::IFNAMSIZ];
         // The last byte stays 0; the kernel has no longer names.
         for (to, from) in field.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
@@ -136,11 +137,11 @@ impl Driver {
         (!name.is_empty()).then(|| name.to_owned())
     }
 
-    /// The answer to a `command` that takes a struct ethtool_value: ETHTOOL_GLINK or ETHTOOL_GFLAGS.
-    fn value(&self, command: u32) -> Option<u32> {
-        debug_assert!(matches!(command, ETHTOOL_GLINK | ETHTOOL_GFLAGS));
+    /// The answer to a `command` that takes a struct ethtool_value: ETHTOOL_GLINK, ETHTOOL_GTXCSUM or ETHTOOL_GFLAGS.
+    pub(super) fn value(&self, command: u32) -> Option<u32> {
+        debug_assert!(matches!(command, ETHTOOL_GLINK | ETHTOOL_GTXCSUM | ETHTOOL_GFLAGS));
         let mut value = Value { command, data: 0 };
-        // SAFETY: `Value` is laid out as struct ethtool_value, which is what both commands fill in.
+        // SAFETY: `Value` is laid out as struct ethtool_value, which is what these commands fill in.
         unsafe { self.ask(&mut value) }.ok()?;
         Some(value.data)
     }
@@ -148,7 +149,7 @@ impl Driver {
     /// # Safety
     /// `T` is the structure (`repr(C)`) that the ethtool command in its first four bytes reads and writes; the kernel
     /// writes as many bytes as that structure has.
-    unsafe fn ask<T>(&self, request: &mut T) -> io::Result<()> {
+    pub(super) unsafe fn ask<T>(&self, request: &mut T) -> io::Result<()> {
         let mut interface = libc::ifreq {
             ifr_name: self.name,
             ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: std::ptr::from_mut(request).cast() },

@@ -2,10 +2,12 @@
 //!
 //! [`subject`] answers the one question that forwarding and classification ask of a frame: whose flow is it about?
 
+pub mod arp;
 pub mod ethernet;
 mod ipv4;
 mod ipv6;
 mod mac;
+pub mod ndp;
 pub mod quic;
 mod subject;
 

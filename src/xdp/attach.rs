@@ -104,6 +104,59 @@ pub(super) fn attach(
     }
 }
 
+/// What is known of XDP on an interface before anything is attached to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnInterface {
+    /// The program that is attached, if there is one.
+    pub program: Option<ForeignProgram>,
+    /// What the driver offers; `None` where neither it nor the kernel tells (Linux before 6.3).
+    pub features: Option<XdpFeatures>,
+}
+
+/// A program on an interface, attached by whomever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignProgram {
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Its name as the kernel keeps it, up to 15 bytes, if it tells: it wants CAP_SYS_ADMIN.
+    pub name: Option<String>,
+    /// `native`, `generic` or `offloaded`.
+    pub mode: &'static str,
+}
+
+/// What a driver offers (`NETDEV_XDP_ACT_*`, include/uapi/linux/netdev.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpFeatures(u64);
+
+impl XdpFeatures {
+    /// Of the kernel's flags.
+    pub const fn new(flags: u64) -> Self {
+        Self(flags)
+    }
+
+    /// Whether programs run in the driver and may redirect from there.
+    pub const fn native(self) -> bool {
+        self.0 & 0b11 == 0b11
+    }
+
+    /// Whether AF_XDP sockets share their memory with the driver.
+    pub const fn zero_copy(self) -> bool {
+        self.0 & 0b1000 != 0
+    }
+}
+
+/// Asks the kernel what is attached to an interface and what its driver offers (the netdev family of generic netlink).
+///
+/// # Errors
+/// [`XdpError::NoSuchInterface`] and [`XdpError::Query`].
+pub fn on_interface(interface: &str, ifindex: u32) -> Result<OnInterface, XdpError> {
+    let found = found_on(interface, ifindex)?;
+    let program = attached(&found).map(|(id, mode)| ForeignProgram { id, name: program_name(id), mode });
+    // libbpf gives 0 where the kernel has no such family, and so does a driver that has nothing.
+    let features = (found.feature_flags != 0).then_some(XdpFeatures(found.feature_flags));
+    Ok(OnInterface { program, features })
+}
+
 /// Fails if there is any XDP program on the interface.
 pub(super) fn refuse_occupied(interface: &str, ifindex: u32) -> Result<(), XdpError> {
     match occupant(interface, ifindex)? {
@@ -113,26 +166,33 @@ pub(super) fn refuse_occupied(interface: &str, ifindex: u32) -> Result<(), XdpEr
 }
 
 fn occupant(interface: &str, ifindex: u32) -> Result<Option<XdpError>, XdpError> {
+    let occupied = attached(&found_on(interface, ifindex)?).map(|(program_id, mode)| XdpError::Occupied {
+        interface: interface.to_owned(),
+        program_name: program_name(program_id),
+        program_id,
+        mode,
+    });
+    Ok(occupied)
+}
+
+/// The program's number and mode.
+fn attached(found: &libbpf_sys::bpf_xdp_query_opts) -> Option<(u32, &'static str)> {
+    [(found.drv_prog_id, "native"), (found.skb_prog_id, "generic"), (found.hw_prog_id, "offloaded")]
+        .into_iter()
+        .find(|(program_id, _)| *program_id != 0)
+}
+
+fn found_on(interface: &str, ifindex: u32) -> Result<libbpf_sys::bpf_xdp_query_opts, XdpError> {
     let no_such_interface = || XdpError::NoSuchInterface { interface: interface.to_owned() };
     // Asked first, since 6.1 answers the query below with nothing for an interface that is not there.
     if nix::net::if_::if_nametoindex(interface) != Ok(ifindex) {
         return Err(no_such_interface());
     }
     let ifindex = i32::try_from(ifindex).map_err(|_| no_such_interface())?;
-    let found = query(ifindex).map_err(|source| match source.raw_os_error() {
+    query(ifindex).map_err(|source| match source.raw_os_error() {
         Some(libc::ENODEV) => no_such_interface(),
         _ => XdpError::Query { interface: interface.to_owned(), source },
-    })?;
-    let occupied = [(found.drv_prog_id, "native"), (found.skb_prog_id, "generic"), (found.hw_prog_id, "offloaded")]
-        .into_iter()
-        .find(|(program_id, _)| *program_id != 0)
-        .map(|(program_id, mode)| XdpError::Occupied {
-            interface: interface.to_owned(),
-            program_name: program_name(program_id),
-            program_id,
-            mode,
-        });
-    Ok(occupied)
+    })
 }
 
 fn query(ifindex: i32) -> io::Result<libbpf_sys::bpf_xdp_query_opts> {

@@ -162,23 +162,23 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 fn missing_capabilities() -> String {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    missing_in(effective_capabilities(&status).unwrap_or(u64::MAX))
+    missing_in(effective_capabilities(&status).unwrap_or(u64::MAX)).join(", ")
 }
 
-/// The line `CapEff` of /proc/PID/status (proc(5)).
-fn effective_capabilities(status: &str) -> Option<u64> {
+/// The line `CapEff` of /proc/PID/status (proc(5)): a bit for each capability by its number.
+pub fn effective_capabilities(status: &str) -> Option<u64> {
     let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(hex.trim(), 16).ok()
 }
 
-fn missing_in(effective: u64) -> String {
+/// Names of the capabilities that loading and attaching need and that are not among the `effective` ones.
+pub fn missing_in(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective >> capability & 1 == 1;
-    let missing: Vec<&str> = NEEDED
+    NEEDED
         .iter()
         .filter(|(_, own, stand_in)| !has(*own) && !stand_in.is_some_and(has))
         .map(|(name, _, _)| *name)
-        .collect();
-    missing.join(", ")
+        .collect()
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
             (bit(12) | bit(21), ""),
             (bit(12) | bit(38) | bit(39), ""),
         ] {
-            assert_eq!(missing_in(effective), missing, "{effective:x}");
+            assert_eq!(missing_in(effective).join(", "), missing, "{effective:x}");
         }
     }
 

@@ -83,7 +83,8 @@ impl Config {
         self
     }
 
-    fn to_toml(&self, control_socket: &Path) -> String {
+    /// The file's text.
+    pub fn to_toml(&self, control_socket: &Path) -> String {
         let mut text = String::from("[director]\nsecret = \"a secret for tests\"\n");
         // An absolute path of its own for each director: several run at once on one machine.
         writeln!(text, "{CONTROL_SOCKET_KEY} = {:?}", control_socket.to_str().unwrap()).unwrap();
@@ -215,6 +216,10 @@ impl<'lab> Director<'lab> {
     /// Reloads that were applied, by the log: asking for the statistics each time would be slow under load.
     pub fn reloads(&self) -> usize {
         self.log().matches("reloaded ").count()
+    }
+
+    pub fn config(&self) -> &Path {
+        &self.files.config
     }
 
     pub fn control_socket(&self) -> &Path {

@@ -3,11 +3,13 @@
 //!
 //! See the kernel's Documentation/networking/af_xdp.rst for the rings.
 
+mod features;
 mod open;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use features::{SocketFeatures, socket_features};
 pub use open::{BindMode, OpenError, Opened, QueuePlan, XskPlan, open};
 pub use socket::{KernelRingStatistics, SocketHandle};
 

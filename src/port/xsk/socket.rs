@@ -10,8 +10,8 @@ use std::time::Duration;
 use libc::{c_int, c_void, socklen_t};
 
 /// Constants of linux/if_xdp.h and asm-generic/socket.h that the libc crate lacks.
-const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
-const SO_PREFER_BUSY_POLL: c_int = 69;
+pub(super) const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
+pub(super) const SO_PREFER_BUSY_POLL: c_int = 69;
 const SO_BUSY_POLL_BUDGET: c_int = 70;
 
 /// What came of telling the kernel to send.
