@@ -182,20 +182,23 @@ fn a_removed_server_that_comes_back_has_its_flows_again_only_if_they_did_not_go_
 
 #[test]
 fn a_dead_server_s_flows_go_elsewhere_and_come_back_without_moving_any_other() {
-    let mut director = Director::new(1, 4096, &FIVE);
-    let flows = establish(&mut director, 300);
-    let mut dead = FIVE;
-    dead[2].2 = false;
-    director.set(&dead);
-    for (client, port, server) in &flows {
-        let now = director.send(0, segment(*client, *port, ACK)).unwrap();
-        assert_eq!(now == *server, *server != address(3));
-    }
-    let of_the_dead = flows.iter().filter(|flow| flow.2 == address(3)).count() as u64;
-    assert_eq!(director.counts.second_choices, of_the_dead);
-    director.set(&FIVE);
-    for (client, port, server) in &flows {
-        assert_eq!(director.send(0, segment(*client, *port, ACK)), Some(*server));
+    // At the worker that has their entries, and at another that they move to meanwhile.
+    for worker in [0, 1] {
+        let mut director = Director::new(2, 4096, &FIVE);
+        let flows = establish(&mut director, 300);
+        let mut dead = FIVE;
+        dead[2].2 = false;
+        director.set(&dead);
+        for (client, port, server) in &flows {
+            let now = director.send(worker, segment(*client, *port, ACK)).unwrap();
+            assert_eq!(now == *server, *server != address(3));
+        }
+        let of_the_dead = flows.iter().filter(|flow| flow.2 == address(3)).count() as u64;
+        assert_eq!(director.counts.second_choices, of_the_dead);
+        director.set(&FIVE);
+        for (client, port, server) in &flows {
+            assert_eq!(director.send(worker, segment(*client, *port, ACK)), Some(*server));
+        }
     }
 }
 

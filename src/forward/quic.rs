@@ -5,8 +5,8 @@
 //! finds the same real server.
 
 use super::UDP_HEADER_LEN;
-use super::route::{How, Packet, Router, next_state};
-use crate::flow::FlowState;
+use super::route::{How, Packet, Router, life_s, next_state};
+use crate::flow::Change;
 use crate::table::QuicServers;
 use crate::wire::{Subject, quic};
 
@@ -16,10 +16,14 @@ impl Router<'_> {
         let id = payload(frame, packet.subject).and_then(|payload| quic::server_id(payload, servers.id_len()));
         let position = id.and_then(|id| servers.position_of(&id)).filter(|at| self.is_alive(*at));
         let Some(position) = position else { return self.flow(packet) };
-        let real_server = self.table.real_servers().get(position as usize)?.id;
+        let first = self.first_entry(packet, position)?;
         match self.flows.flows.find(packet.hash, packet.key, self.now_s) {
-            Some(found) => self.keep(packet, &found, next_state(found.state, packet.kind), real_server),
-            None => self.remember(packet, FlowState::Unconfirmed, real_server),
+            Some(found) => {
+                let state = next_state(found.state, packet.kind);
+                let life_s = life_s(packet.service, state, packet.kind);
+                self.flows.flows.update(&found, self.now_s, Change { state, life_s, ..first });
+            }
+            None => self.remember(packet, first),
         }
         self.counts.last = Some(How::ConnectionId);
         Some(position)

@@ -130,73 +130,83 @@ impl Router<'_> {
 
     /// A flow that has an entry.
     fn known(&mut self, packet: &Packet<'_>, found: &Found) -> Option<u32> {
-        let position = self.table.position_of(found.real_server);
+        let (real_server, entry) = self.by_entry(packet, found.state, found.real_server)?;
+        self.counts.last = Some(How::Entry);
+        self.flows.flows.update(found, self.now_s, entry);
+        Some(real_server)
+    }
+
+    /// Where a flow goes by an entry, its own worker's or another's, and what the entry is from now on.
+    fn by_entry(&mut self, packet: &Packet<'_>, state: FlowState, id: u32) -> Option<(u32, Change)> {
+        let position = self.table.position_of(id);
         let server = position.and_then(|at| Some((at, self.table.real_servers().get(at as usize)?)));
         let begins_anew = packet.kind == PacketKind::Begin
-            && match found.state {
+            && match state {
                 FlowState::Closing => true,
                 FlowState::Unconfirmed => !server.is_some_and(|(_, server)| server.is_alive() && server.weight > 0),
                 FlowState::Established => false,
             };
-        let state = if begins_anew { FlowState::Unconfirmed } else { next_state(found.state, packet.kind) };
-        let (real_server, remembered) = match server {
-            Some((at, server)) if !begins_anew && server.is_alive() => (at, found.real_server),
+        let state = if begins_anew { FlowState::Unconfirmed } else { next_state(state, packet.kind) };
+        let (at, remembered) = match server {
+            Some((at, server)) if !begins_anew && server.is_alive() => (at, id),
             // It is down, not gone: the entry stays its own.
             Some(_) if !begins_anew => {
                 let counted = self.counts.second_choices;
-                let real_server = self.by_hash(packet)?;
+                let at = self.by_hash(packet)?;
                 self.counts.second_choices = counted + 1;
-                (real_server, found.real_server)
+                (at, id)
             }
             _ => {
                 let at = self.by_hash(packet)?;
                 (at, self.table.real_servers().get(at as usize)?.id)
             }
         };
-        self.counts.last = Some(How::Entry);
-        self.keep(packet, found, state, remembered);
-        Some(real_server)
+        Some((at, Change { state, life_s: life_s(packet.service, state, packet.kind), real_server: remembered }))
     }
 
     /// A flow that has no entry. It may have one at a peer, if its packets have moved to this worker; while the service
     /// was not changed the hash finds the same.
     #[cold]
     fn unknown(&mut self, packet: &Packet<'_>) -> Option<u32> {
-        let mut state = FlowState::Unconfirmed;
-        let mut real_server = None;
+        let mut by_peer = None;
+        let mut by_table_before = None;
         if packet.kind != PacketKind::Begin && packet.service.has_changed_lately(self.now_s) {
             if let Some(record) = self.flows.flow_of_peer(packet.hash, packet.key, self.now_s) {
-                real_server = self.table.position_of(record.real_server).filter(|at| self.is_alive(*at));
-                if real_server.is_some() {
-                    state = next_state(record.state, packet.kind);
-                    self.counts.peer_hits += 1;
-                    self.counts.last = Some(How::PeerEntry);
-                }
-            }
-            if real_server.is_none() && packet.kind != PacketKind::Datagram {
-                real_server = self.table.choose_before(packet.service, self.choice_hash(packet), self.now_s);
-                if real_server.is_some() {
-                    self.counts.previous_table_hits += 1;
-                    self.counts.last = Some(How::PreviousTable);
-                }
+                by_peer = Some(self.by_entry(packet, record.state, record.real_server)?);
+                self.counts.peer_hits += 1;
+                self.counts.last = Some(How::PeerEntry);
+            } else if packet.kind != PacketKind::Datagram {
+                by_table_before = self.table.choose_before(packet.service, self.choice_hash(packet), self.now_s);
+                self.counts.previous_table_hits += u64::from(by_table_before.is_some());
             }
         }
-        let real_server = match real_server {
-            Some(real_server) => real_server,
-            None => self.by_hash(packet)?,
+        let (real_server, entry) = match (by_peer, by_table_before) {
+            (Some(found), _) => found,
+            (None, Some(at)) => {
+                self.counts.last = Some(How::PreviousTable);
+                (at, self.first_entry(packet, at)?)
+            }
+            (None, None) => {
+                let at = self.by_hash(packet)?;
+                (at, self.first_entry(packet, at)?)
+            }
         };
         // What ends a flow that nobody knows is not worth an entry.
         if packet.kind != PacketKind::End {
-            let id = self.table.real_servers().get(real_server as usize)?.id;
-            self.remember(packet, state, id);
+            self.remember(packet, entry);
         }
         Some(real_server)
     }
 
+    /// The entry of a flow of which one packet was seen.
+    pub(super) fn first_entry(&self, packet: &Packet<'_>, real_server: u32) -> Option<Change> {
+        let state = FlowState::Unconfirmed;
+        let id = self.table.real_servers().get(real_server as usize)?.id;
+        Some(Change { state, life_s: life_s(packet.service, state, packet.kind), real_server: id })
+    }
+
     /// Gives a flow its first entry.
-    pub(super) fn remember(&mut self, packet: &Packet<'_>, state: FlowState, real_server: u32) {
-        let life_s = life_s(packet.service, state, packet.kind);
-        let entry = Change { state, life_s, real_server };
+    pub(super) fn remember(&mut self, packet: &Packet<'_>, entry: Change) {
         match self.flows.flows.insert(packet.hash, packet.key, self.now_s, entry) {
             Inserted::Stored => self.counts.new_flows += 1,
             Inserted::Evicting(_) => {
@@ -205,13 +215,6 @@ impl Router<'_> {
             }
             Inserted::NoRoom => self.counts.flows_without_room += 1,
         }
-    }
-
-    /// Has a flow's entry live on.
-    #[inline]
-    pub(super) fn keep(&mut self, packet: &Packet<'_>, found: &Found, state: FlowState, real_server: u32) {
-        let life_s = life_s(packet.service, state, packet.kind);
-        self.flows.flows.update(found, self.now_s, Change { state, life_s, real_server });
     }
 
     /// An ICMP error goes where the flow goes that it quotes, whichever worker has that.
@@ -287,7 +290,7 @@ pub(super) fn next_state(state: FlowState, kind: PacketKind) -> FlowState {
 }
 
 #[inline]
-fn life_s(service: &VirtualService, state: FlowState, kind: PacketKind) -> u32 {
+pub(super) fn life_s(service: &VirtualService, state: FlowState, kind: PacketKind) -> u32 {
     match (state, kind) {
         (FlowState::Unconfirmed, _) => UNCONFIRMED_S,
         (FlowState::Closing, _) => service.timeouts.tcp_fin_s,
