@@ -1,12 +1,20 @@
 //! The command line: one file for each subcommand. They print and exit; decisions are made elsewhere.
 
+mod api;
+mod apply;
+mod change;
 mod check;
 mod explain;
 mod explain_live;
 mod flows;
+mod health;
+mod neighbors;
+mod real;
 mod replay;
 mod run;
+mod service;
 pub mod stats;
+mod table;
 mod text;
 
 use std::fmt::Display;
@@ -17,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
+use crate::control::client::ClientError;
 
 /// Exit code of a command that could not do what it was asked to.
 const FAILURE: u8 = 1;
@@ -52,6 +61,20 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Say which real server a flow goes to, and why: by a configuration, or in the running director
     Explain(explain::ExplainArgs),
+    /// Add, change, delete and list virtual services in the running director
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Add, change, drain, delete and list real servers in the running director
+    #[command(subcommand)]
+    Real(real::RealCommand),
+    /// Put a configuration file in the place of what the running director has
+    Apply(apply::ApplyArgs),
+    /// Show which real servers are up
+    Health(health::HealthArgs),
+    /// Show how the running director reaches the real servers
+    Neighbors(neighbors::NeighborsArgs),
+    /// Print the OpenAPI document of the control socket
+    Api,
     /// Forward the frames of a capture file, without any network interface
     Replay(replay::ReplayArgs),
 }
@@ -66,6 +89,12 @@ pub fn main() -> ExitCode {
         Command::Flows(args) => flows::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Service(command) => service::run(command),
+        Command::Real(command) => real::run(command),
+        Command::Apply(args) => apply::run(args),
+        Command::Health(args) => health::run(args),
+        Command::Neighbors(args) => neighbors::run(args),
+        Command::Api => api::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +121,16 @@ impl Failure {
     /// What was given is wrong.
     fn bad_input(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: BAD_INPUT }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Refused { status: 400 | 422, .. } => BAD_INPUT,
+            _ => FAILURE,
+        };
+        Self { message: with_causes(&error), code }
     }
 }
 

@@ -3,12 +3,14 @@
 //! Nothing but this module knows the file's format. All mistakes of a file are reported together, each with its
 //! place, the key's full path, what is wrong and what would be right. Every key is described in `docs/config.md`.
 
+pub mod edit;
 mod error;
 mod interface;
 mod prime;
 mod raw;
 mod reader;
 mod restart;
+mod save;
 mod syntax;
 mod validate;
 
@@ -30,7 +32,9 @@ pub use interface::{
     AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, MAX_VIRTUAL_MACS, PollMode, Queues,
 };
 pub use raw::{AcceptedKey, accepted_keys};
+pub use reader::ValueKind;
 pub use restart::RestartNeeded;
+pub use save::{SaveError, save};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -58,15 +62,21 @@ pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";
 /// The file cannot be read, is over [`MAX_FILE_BYTES`], is not UTF-8 or TOML, or has mistakes; see [`ConfigError`].
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
     let path = path.as_ref();
+    parse(&read(path)?, &path.display().to_string())
+}
+
+/// Reads the text of the file at `path`, without judging it.
+///
+/// # Errors
+/// The file cannot be read, is over [`MAX_FILE_BYTES`] or is not UTF-8; see [`ConfigError`].
+pub fn read(path: impl AsRef<Path>) -> Result<String, ConfigError> {
+    let path = path.as_ref();
     let origin = path.display().to_string();
     let bytes = read_bounded(path).map_err(|source| ConfigError::unreadable(path, &source))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
         return Err(ConfigError::TooLarge { origin });
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, &origin),
-        Err(error) => Err(syntax::not_utf8(&error, &origin)),
-    }
+    String::from_utf8(bytes).map_err(|error| syntax::not_utf8(&error, &origin))
 }
 
 /// One byte more than allowed tells a file that is too large, also where its size is not known before (a pipe).

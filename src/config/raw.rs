@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::error::Findings;
-use super::reader::{Field, Item, Key, Place, Table, WordOr};
+use super::reader::{Field, Item, Key, Place, Table, ValueKind, WordOr};
 
 const DIRECTOR: Key = Key::optional("director", "a table", "one [director] table");
 const INTERFACE: Key = Key::optional("interface", "an array of tables", "[[interface]], in double brackets");
@@ -239,6 +239,8 @@ pub struct AcceptedKey {
     pub expects: &'static str,
     /// Whether its table is refused without it.
     pub required: bool,
+    /// What its value is written as.
+    pub value: ValueKind,
 }
 
 /// Every key that a file may have: what the reading code asks for, so never out of date.
@@ -254,6 +256,7 @@ pub fn accepted_keys() -> Vec<AcceptedKey> {
             name: key.name,
             expects: key.expects,
             required: key.required,
+            value: key.value,
         }));
     };
     note("", &|table| drop(RawConfig::read(table)));

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Config, DirectorConfig, InterfaceConfig};
 
 /// A setting that the new file changes and that stays as it was until the director is started again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestartNeeded {
     /// Full path of the key; an interface goes by its name: `interface[eth0].rx_ring`.
     pub key: String,
