@@ -24,11 +24,12 @@ use std::time::{Duration, Instant};
 use pointsman::clock;
 use pointsman::control::api::Handle;
 use pointsman::control::client::{Client, ClientError};
-use pointsman::control::command::{self, DirectorEnd, Running};
+use pointsman::control::command::{self, DirectorEnd};
+use pointsman::control::error::ErrorBody;
 use pointsman::control::explain::FlowQuestion;
 use pointsman::control::flows::{FlowEntry, FlowFilter, FlowTables};
 use pointsman::control::server::{Limits, Server};
-use pointsman::control::socket::{BindError, ControlSocket};
+use pointsman::control::socket::{Access, BindError, ControlSocket};
 use pointsman::counters::WorkerCounters;
 use pointsman::flow::{Change, FlowCounts, FlowKey, FlowState, WorkerFlows};
 use pointsman::service::Protocol;
@@ -62,9 +63,9 @@ fn running_with(limits: Limits, flows: usize) -> Running {
     let collector = Collector::new(director.sources);
     let workers: Vec<WorkerFlows> = (0..sources::WORKERS).map(|_| WorkerFlows::new(flows).unwrap()).collect();
     let flows = FlowTables::new(workers.iter().map(WorkerFlows::as_peer), Arc::clone(&tables));
-    let (director, end) = command::connect(Running::default());
+    let (director, end) = command::connect(command::Running::default());
     let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director };
-    let server = Server::start_with(ControlSocket::bind(&path).unwrap(), handle, limits).unwrap();
+    let server = Server::start_with(ControlSocket::bind(&path, &Access::default()).unwrap(), handle, limits).unwrap();
     Running { server: Some(server), path, worker, flows: workers, tables, _end: end, _directory: directory }
 }
 
@@ -225,9 +226,9 @@ fn a_live_socket_is_not_taken_and_a_dead_one_is() {
     // As `kill -9` leaves it: a socket that nobody listens on.
     drop(UnixListener::bind(&path).unwrap());
     let dead = fs::symlink_metadata(&path).unwrap().ino();
-    let socket = ControlSocket::bind(&path).unwrap();
+    let socket = ControlSocket::bind(&path, &Access::default()).unwrap();
     let live = fs::symlink_metadata(&path).unwrap().ino();
-    let error = ControlSocket::bind(&path).unwrap_err();
+    let error = ControlSocket::bind(&path, &Access::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -239,7 +240,7 @@ fn a_live_socket_is_not_taken_and_a_dead_one_is() {
     // A socket whose backlog is full is as live.
     // One more than the backlog fits; the attempt above was the first.
     let waiting: Vec<_> = (0..64).map(|_| UnixStream::connect(&path).unwrap()).collect();
-    assert!(matches!(ControlSocket::bind(&path), Err(BindError::InUse(_))));
+    assert!(matches!(ControlSocket::bind(&path, &Access::default()), Err(BindError::InUse(_))));
     let begin = Instant::now();
     let busy = Client::new(&path).with_patience(Duration::from_millis(200)).stats();
     assert!(matches!(busy, Err(ClientError::Timeout { .. })), "{busy:?}");
@@ -259,7 +260,7 @@ fn of_many_that_start_at_once_one_gets_the_socket() {
         let results: Vec<_> = thread::scope(|scope| {
             let bind = || {
                 start.wait();
-                ControlSocket::bind(&path)
+                ControlSocket::bind(&path, &Access::default())
             };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -280,16 +281,19 @@ fn what_is_not_ours_is_never_removed() {
     symlink(at("nowhere"), at("dangling")).unwrap();
     let _log = UnixDatagram::bind(at("datagram")).unwrap();
     for name in ["file", "directory", "link", "dangling", "datagram"] {
-        let error = ControlSocket::bind(&at(name)).unwrap_err();
+        let error = ControlSocket::bind(&at(name), &Access::default()).unwrap_err();
         assert!(matches!(error, BindError::NotOurs(_)), "{name}: {error}");
         assert!(fs::symlink_metadata(at(name)).is_ok(), "{name} is gone");
     }
     assert_eq!(fs::read_to_string(at("file")).unwrap(), "precious");
-    assert!(matches!(ControlSocket::bind(&at("none/control.sock")), Err(BindError::NoDirectory(_))));
-    assert!(matches!(ControlSocket::bind(&at(&"long".repeat(40))), Err(BindError::TooLong(_))));
+    assert!(matches!(
+        ControlSocket::bind(&at("none/control.sock"), &Access::default()),
+        Err(BindError::NoDirectory(_))
+    ));
+    assert!(matches!(ControlSocket::bind(&at(&"long".repeat(40)), &Access::default()), Err(BindError::TooLong(_))));
 
     // A path that someone else has taken over meanwhile stays, too.
-    let socket = ControlSocket::bind(&at("control.sock")).unwrap();
+    let socket = ControlSocket::bind(&at("control.sock"), &Access::default()).unwrap();
     fs::remove_file(at("control.sock")).unwrap();
     fs::write(at("control.sock"), "someone else's").unwrap();
     drop(socket);
@@ -496,7 +500,8 @@ fn questions_that_cannot_be_understood_are_refused_in_words() {
     ] {
         let answer = request(&running.path, &format!("GET /v1/{query}"));
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        let said = body(&answer)["error"]["message"].as_str().unwrap().to_owned();
+        let detail: ErrorBody = serde_json::from_value(body(&answer)).unwrap();
+        let said = detail.error.sentence();
         assert!(said.contains(error), "{query}: {said}");
     }
 }

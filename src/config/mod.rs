@@ -56,6 +56,9 @@ pub const MAX_WEIGHT: u32 = 65_535;
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";
 
+/// Permissions of the control socket unless the file says otherwise: its owner and its group may use it.
+pub const DEFAULT_CONTROL_SOCKET_MODE: u32 = 0o660;
+
 /// Reads and validates the file at `path`.
 ///
 /// # Errors
@@ -152,6 +155,13 @@ pub struct DirectorConfig {
     pub secret: Option<String>,
     /// Path of the Unix socket that commands come in by; absolute, 107 bytes at most.
     pub control_socket: PathBuf,
+    /// Permissions of the control socket, as a file has them.
+    #[serde(serialize_with = "as_octal")]
+    pub control_socket_mode: u32,
+    /// Name or number of the user that the control socket belongs to; `None` is whoever the director runs as.
+    pub control_socket_owner: Option<String>,
+    /// The same of the group.
+    pub control_socket_group: Option<String>,
     /// What becomes of a frame for a virtual service whose queue has no socket.
     pub no_socket: NoSocketAction,
     /// Flows that each worker remembers.
@@ -168,6 +178,9 @@ impl Default for DirectorConfig {
         Self {
             secret: None,
             control_socket: PathBuf::from(DEFAULT_CONTROL_SOCKET),
+            control_socket_mode: DEFAULT_CONTROL_SOCKET_MODE,
+            control_socket_owner: None,
+            control_socket_group: None,
             no_socket: NoSocketAction::Drop,
             flows_per_worker: 1 << 20,
             stats_file: None,
@@ -181,6 +194,9 @@ impl fmt::Debug for DirectorConfig {
         f.debug_struct("DirectorConfig")
             .field("secret", &self.secret.as_ref().map(|_| "(hidden)"))
             .field("control_socket", &self.control_socket)
+            .field("control_socket_mode", &format_args!("{:04o}", self.control_socket_mode))
+            .field("control_socket_owner", &self.control_socket_owner)
+            .field("control_socket_group", &self.control_socket_group)
             .field("no_socket", &self.no_socket)
             .field("flows_per_worker", &self.flows_per_worker)
             .field("stats_file", &self.stats_file)
@@ -191,6 +207,10 @@ impl fmt::Debug for DirectorConfig {
 
 fn hide_secret<S: Serializer>(secret: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(|_| "(hidden)").serialize(serializer)
+}
+
+fn as_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{mode:04o}"))
 }
 
 fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -25,7 +25,7 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
 use crate::config::{self, Config};
 use crate::control::command::{self, Command, DirectorEnd, Running};
-use crate::control::socket::ControlSocket;
+use crate::control::socket::{Access, ControlSocket};
 use crate::network::{NeighborWatch, NetworkEvent};
 use crate::service::ServiceKey;
 use crate::table::{Egress, ForwardingTable, Identities, Published, Reader};
@@ -124,7 +124,7 @@ impl Director {
         next_hops.update(&config, &indices, Find::All)?;
         crate::xdp::require_capabilities()?;
         // Before anything is changed, because it tells whether another director runs.
-        let socket = ControlSocket::bind(&config.director.control_socket)?;
+        let socket = ControlSocket::bind(&config.director.control_socket, &Access::of(&config.director))?;
         let (event_sender, events) = channel::bounded(EVENTS);
         signals::watch(event_sender.clone())?;
         let interfaces = start::attach(&config)?;
