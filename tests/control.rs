@@ -337,7 +337,8 @@ fn the_client_says_in_words_what_is_wrong() {
     assert!(error(&at("newer")).contains("gives statistics of version 9, this program reads version 1"));
     server.join().unwrap();
 
-    let refusal = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 19\r\n\r\n{\"error\":\"no ink.\"}";
+    let refusal =
+        b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 31\r\n\r\n{\"error\":{\"message\":\"no ink.\"}}";
     let server = answer_once(&at("refusing"), refusal, false);
     let refused = format!("the director at {} refuses (500): no ink.", at("refusing").display());
     assert_eq!(error(&at("refusing")), refused);

@@ -126,7 +126,8 @@ impl ErrorDetail {
     /// All of it in one sentence, with the field and what to do.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let field = self.field.as_ref().filter(|field| !self.message.contains(field.as_str()));
+        let said = |field: &str| self.message.contains(field) || self.message.contains(&field.replace('_', " "));
+        let field = self.field.as_ref().filter(|field| !said(field));
         let place = field.map_or_else(String::new, |field| format!("{field}: "));
         let advice = self.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));
         format!("{place}{}{advice}", self.message)

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn what_goes_out_without_the_secret_comes_back_with_it() {
-        for text in ["[director]\nsecret = \"s\"  # ours\n", "director.secret = \"s\"\n", "director = { secret = 's' }"]
+        for text in
+            ["[director]\nsecret = \"s\"  # ours\n", "director.secret = \"s\"\n", "director = { secret = 's' }\n"]
         {
             let shown = without_secret(text);
             assert!(shown.contains(HIDDEN) && !shown.contains("\"s\"") && !shown.contains("'s'"), "{shown}");
