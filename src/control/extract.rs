@@ -155,8 +155,12 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
                 match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
                     _ if tag == "*" => return Ok(Self(None)),
                     Some(revision) => revisions.push(revision.to_owned()),
-                    // A weak or broken one is none of ours, so it does not match.
-                    None => revisions.push(String::new()),
+                    // A weak one never matches.
+                    None if tag.starts_with("W/\"") => revisions.push(String::new()),
+                    None => {
+                        let message = "If-Match names no revision; send what ETag said, in double quotes";
+                        return Err(ApiError::new(StatusCode::BAD_REQUEST, message).at("If-Match"));
+                    }
                 }
             }
         }
@@ -170,7 +174,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 struct ChangeHeaders {
     /// Makes the change only if the configuration has this revision, which `ETag` named.
     #[serde(rename = "If-Match")]
-    #[schemars(extend("pattern" = "^[ -~]*$"))]
+    #[schemars(extend("pattern" = "^\"[ !#-+\\-~]*\"$"))]
     if_match: Option<String>,
 }
 

@@ -37,9 +37,6 @@ impl Director {
 
     fn change(&mut self, request: &ChangeRequest) -> Result<ChangeReport, Refusal> {
         let current = self.document.revision();
-        if request.if_revision.as_ref().is_some_and(|wanted| !wanted.contains(&current)) {
-            return Err(Refusal::Revision { current });
-        }
         let mut edited = edit::apply(self.document.text(), &request.changes)?;
         edited.text = edit::with_secret(&edited.text, self.config.director.secret.as_deref()).into_owned();
         let candidate = self.prepare(&edited.text, "the configuration", Find::New);
@@ -48,6 +45,10 @@ impl Director {
             Err(DirectorError::Config(error)) => return Err(Refusal::Config { error, edited }),
             Err(error) => return Err(Refusal::Impossible(error.to_string())),
         };
+        // Only now: what is wrong without the precondition is wrong with it, too (RFC 9110, section 13.2.1).
+        if request.if_revision.as_ref().is_some_and(|wanted| !wanted.contains(&current)) {
+            return Err(Refusal::Revision { current });
+        }
         let mut report = {
             let before = self.current.pin();
             difference((&self.config, &before), (&candidate.config, &candidate.table))
