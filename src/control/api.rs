@@ -31,7 +31,7 @@ pub const STATS: &str = "/v1/stats";
 /// `GET`: that the director answers, a [`Health`].
 pub const HEALTH: &str = "/v1/health";
 
-/// `GET`: the flows that the workers remember, a [`FlowList`](super::flows::FlowList). The query may name `service`,
+/// `GET`: the flows that the workers remember, a [`FlowList`]. The query may name `service`,
 /// `real_server`, `client`, `state` and `limit`.
 pub const FLOWS: &str = "/v1/flows";
 /// `GET`: what becomes of a flow and why, a [`LiveExplanation`]. The query names `protocol`, `client` and `destination`.
