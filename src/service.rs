@@ -4,10 +4,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A transport protocol that a virtual service can balance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP, RFC 9293.
@@ -89,9 +90,32 @@ impl FromStr for ServiceKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || ParseServiceError::Service(text.to_owned());
-        let (protocol, address) = text.split_once(' ').ok_or_else(refuse)?;
+        let (protocol, address) = text.split_once([' ', '/']).ok_or_else(refuse)?;
         let address: SocketAddr = address.trim().parse().map_err(|_| refuse())?;
         Ok(Self { vip: address.ip(), protocol: protocol.parse()?, port: address.port() })
+    }
+}
+
+/// A [`ServiceKey`] in documents as its name, `tcp 192.0.2.1:80`.
+pub mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::ServiceKey;
+
+    /// Writes the name.
+    ///
+    /// # Errors
+    /// Those of `serializer`.
+    pub fn serialize<S: Serializer>(key: &ServiceKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(key)
+    }
+
+    /// Reads the name.
+    ///
+    /// # Errors
+    /// Those of `deserializer`, and what is no name.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ServiceKey, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

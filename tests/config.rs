@@ -245,6 +245,10 @@ fn documented_reloads_are_the_real_ones() {
         let changed = match (table.as_str(), key.as_str()) {
             ("director", "secret") => "[director]\nsecret = \"x\"\n".to_owned() + before,
             ("director", "control_socket" | "stats_file") => format!("[director]\n{key} = \"/x\"\n{before}"),
+            ("director", "control_socket_mode") => format!("[director]\n{key} = \"0600\"\n{before}"),
+            ("director", "control_socket_owner" | "control_socket_group") => {
+                format!("[director]\n{key} = \"x\"\n{before}")
+            }
             ("director", "no_socket") => format!("[director]\nno_socket = \"pass\"\n{before}"),
             ("director", "flows_per_worker") => format!("[director]\nflows_per_worker = 2048\n{before}"),
             ("director", "stats_interval_ms") => format!("[director]\nstats_interval_ms = 10\n{before}"),

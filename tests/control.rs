@@ -22,12 +22,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pointsman::clock;
-use pointsman::control::api::{Handle, Health};
+use pointsman::control::api::Handle;
 use pointsman::control::client::{Client, ClientError};
+use pointsman::control::command::{self, DirectorEnd};
+use pointsman::control::error::ErrorBody;
 use pointsman::control::explain::FlowQuestion;
 use pointsman::control::flows::{FlowEntry, FlowFilter, FlowTables};
 use pointsman::control::server::{Limits, Server};
-use pointsman::control::socket::{BindError, ControlSocket};
+use pointsman::control::socket::{Access, BindError, ControlSocket};
 use pointsman::counters::WorkerCounters;
 use pointsman::flow::{Change, FlowCounts, FlowKey, FlowState, WorkerFlows};
 use pointsman::service::Protocol;
@@ -43,6 +45,7 @@ struct Running {
     worker: Arc<WorkerCounters>,
     flows: Vec<WorkerFlows>,
     tables: Arc<Published<ForwardingTable>>,
+    _end: DirectorEnd,
     _directory: tempfile::TempDir,
 }
 
@@ -60,9 +63,10 @@ fn running_with(limits: Limits, flows: usize) -> Running {
     let collector = Collector::new(director.sources);
     let workers: Vec<WorkerFlows> = (0..sources::WORKERS).map(|_| WorkerFlows::new(flows).unwrap()).collect();
     let flows = FlowTables::new(workers.iter().map(WorkerFlows::as_peer), Arc::clone(&tables));
-    let handle = Handle { stats: Arc::new(move || collector.collect()), flows };
-    let server = Server::start_with(ControlSocket::bind(&path).unwrap(), handle, limits).unwrap();
-    Running { server: Some(server), path, worker, flows: workers, tables, _directory: directory }
+    let (director, end) = command::connect(command::Running::default());
+    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director };
+    let server = Server::start_with(ControlSocket::bind(&path, &Access::default()).unwrap(), handle, limits).unwrap();
+    Running { server: Some(server), path, worker, flows: workers, tables, _end: end, _directory: directory }
 }
 
 /// Sends `request` as it is and reads all of the answer; the server must close the connection.
@@ -107,8 +111,9 @@ fn the_client_gets_what_the_counters_say() {
     assert_eq!((report.totals.tx.packets, report.workers[0].tx.bytes), (1, 60));
     let document: Value = serde_json::from_str(&client.stats_document().unwrap()).unwrap();
     assert_eq!(document["totals"]["tx"]["packets"], 1);
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    assert_eq!(client.health().unwrap(), Health { status: "ok".to_owned(), version });
+    let health = client.health().unwrap();
+    assert_eq!((health.status.as_str(), health.version.as_str()), ("ok", env!("CARGO_PKG_VERSION")));
+    assert_eq!(health.services.len(), report.virtual_services.len());
 }
 
 #[test]
@@ -126,28 +131,17 @@ fn many_clients_are_served_over_the_limit_of_connections() {
 fn errors_are_json() {
     let running = running(Limits::default());
     for (line, status, error) in [
-        ("GET /", "404 Not Found", "there is no /; try /v1/stats, /v1/health, /v1/flows or /v1/explain"),
-        (
-            "GET /v2/stats?x=1",
-            "404 Not Found",
-            "there is no /v2/stats; try /v1/stats, /v1/health, /v1/flows or /v1/explain",
-        ),
-        (
-            "DELETE /v1/stats",
-            "405 Method Not Allowed",
-            "/v1/stats does not take DELETE; the header Allow lists what it takes",
-        ),
-        (
-            "POST /v1/health",
-            "405 Method Not Allowed",
-            "/v1/health does not take POST; the header Allow lists what it takes",
-        ),
+        ("GET /", "404 Not Found", "there is no /"),
+        ("GET /v2/stats?x=1", "404 Not Found", "there is no /v2/stats"),
+        ("DELETE /v1/stats", "405 Method Not Allowed", "/v1/stats does not take DELETE"),
+        ("POST /v1/health", "405 Method Not Allowed", "/v1/health does not take POST"),
     ] {
         let answer = request(&running.path, line);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
         assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
         assert_eq!(answer.contains("\r\nallow: GET,HEAD\r\n"), status.starts_with("405"), "{answer}");
-        assert_eq!(body(&answer)["error"], error);
+        assert_eq!(body(&answer)["error"]["message"], error);
+        assert!(body(&answer)["error"]["advice"].is_string(), "{answer}");
     }
     assert_eq!(body(&request(&running.path, "GET /v1/health"))["status"], "ok");
 }
@@ -232,9 +226,9 @@ fn a_live_socket_is_not_taken_and_a_dead_one_is() {
     // As `kill -9` leaves it: a socket that nobody listens on.
     drop(UnixListener::bind(&path).unwrap());
     let dead = fs::symlink_metadata(&path).unwrap().ino();
-    let socket = ControlSocket::bind(&path).unwrap();
+    let socket = ControlSocket::bind(&path, &Access::default()).unwrap();
     let live = fs::symlink_metadata(&path).unwrap().ino();
-    let error = ControlSocket::bind(&path).unwrap_err();
+    let error = ControlSocket::bind(&path, &Access::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -246,7 +240,7 @@ fn a_live_socket_is_not_taken_and_a_dead_one_is() {
     // A socket whose backlog is full is as live.
     // One more than the backlog fits; the attempt above was the first.
     let waiting: Vec<_> = (0..64).map(|_| UnixStream::connect(&path).unwrap()).collect();
-    assert!(matches!(ControlSocket::bind(&path), Err(BindError::InUse(_))));
+    assert!(matches!(ControlSocket::bind(&path, &Access::default()), Err(BindError::InUse(_))));
     let begin = Instant::now();
     let busy = Client::new(&path).with_patience(Duration::from_millis(200)).stats();
     assert!(matches!(busy, Err(ClientError::Timeout { .. })), "{busy:?}");
@@ -266,7 +260,7 @@ fn of_many_that_start_at_once_one_gets_the_socket() {
         let results: Vec<_> = thread::scope(|scope| {
             let bind = || {
                 start.wait();
-                ControlSocket::bind(&path)
+                ControlSocket::bind(&path, &Access::default())
             };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -287,16 +281,19 @@ fn what_is_not_ours_is_never_removed() {
     symlink(at("nowhere"), at("dangling")).unwrap();
     let _log = UnixDatagram::bind(at("datagram")).unwrap();
     for name in ["file", "directory", "link", "dangling", "datagram"] {
-        let error = ControlSocket::bind(&at(name)).unwrap_err();
+        let error = ControlSocket::bind(&at(name), &Access::default()).unwrap_err();
         assert!(matches!(error, BindError::NotOurs(_)), "{name}: {error}");
         assert!(fs::symlink_metadata(at(name)).is_ok(), "{name} is gone");
     }
     assert_eq!(fs::read_to_string(at("file")).unwrap(), "precious");
-    assert!(matches!(ControlSocket::bind(&at("none/control.sock")), Err(BindError::NoDirectory(_))));
-    assert!(matches!(ControlSocket::bind(&at(&"long".repeat(40))), Err(BindError::TooLong(_))));
+    assert!(matches!(
+        ControlSocket::bind(&at("none/control.sock"), &Access::default()),
+        Err(BindError::NoDirectory(_))
+    ));
+    assert!(matches!(ControlSocket::bind(&at(&"long".repeat(40)), &Access::default()), Err(BindError::TooLong(_))));
 
     // A path that someone else has taken over meanwhile stays, too.
-    let socket = ControlSocket::bind(&at("control.sock")).unwrap();
+    let socket = ControlSocket::bind(&at("control.sock"), &Access::default()).unwrap();
     fs::remove_file(at("control.sock")).unwrap();
     fs::write(at("control.sock"), "someone else's").unwrap();
     drop(socket);
@@ -340,7 +337,8 @@ fn the_client_says_in_words_what_is_wrong() {
     assert!(error(&at("newer")).contains("gives statistics of version 9, this program reads version 1"));
     server.join().unwrap();
 
-    let refusal = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 19\r\n\r\n{\"error\":\"no ink.\"}";
+    let refusal =
+        b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 31\r\n\r\n{\"error\":{\"message\":\"no ink.\"}}";
     let server = answer_once(&at("refusing"), refusal, false);
     let refused = format!("the director at {} refuses (500): no ink.", at("refusing").display());
     assert_eq!(error(&at("refusing")), refused);
@@ -503,7 +501,8 @@ fn questions_that_cannot_be_understood_are_refused_in_words() {
     ] {
         let answer = request(&running.path, &format!("GET /v1/{query}"));
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        let said = body(&answer)["error"].as_str().unwrap().to_owned();
+        let detail: ErrorBody = serde_json::from_value(body(&answer)).unwrap();
+        let said = detail.error.sentence();
         assert!(said.contains(error), "{query}: {said}");
     }
 }

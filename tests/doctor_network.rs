@@ -94,7 +94,7 @@ fn a_sound_network_has_no_errors_beside_a_running_director_and_without_one() {
     }
 
     let director = Director::start(&lab, &Config::usual());
-    let beside = Diagnosis::of(&lab, director.config(), &[]);
+    let beside = Diagnosis::of(&lab, director.config_file(), &[]);
     assert_eq!(beside.document["counts"]["error"], 0, "{:#}", beside.document);
     assert_eq!(beside.document["director_running"], true);
     assert_eq!(beside.about("xdp_program", "eth0")["what"], "the running director's");

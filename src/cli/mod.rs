@@ -1,13 +1,21 @@
 //! The command line: one file for each subcommand. They print and exit; decisions are made elsewhere.
 
+mod api;
+mod apply;
+mod change;
 mod check;
 mod doctor;
 mod explain;
 mod explain_live;
 mod flows;
+mod health;
+mod neighbors;
+mod real;
 mod replay;
 mod run;
+mod service;
 pub mod stats;
+mod table;
 mod text;
 
 use std::fmt::Display;
@@ -18,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
+use crate::control::client::ClientError;
 
 /// Exit code of a command that could not do what it was asked to.
 const FAILURE: u8 = 1;
@@ -55,6 +64,20 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Say which real server a flow goes to, and why: by a configuration, or in the running director
     Explain(explain::ExplainArgs),
+    /// Add, change, delete and list virtual services in the running director
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Add, change, drain, delete and list real servers in the running director
+    #[command(subcommand)]
+    Real(real::RealCommand),
+    /// Put a configuration file in the place of what the running director has
+    Apply(apply::ApplyArgs),
+    /// Show which real servers are up
+    Health(health::HealthArgs),
+    /// Show how the running director reaches the real servers
+    Neighbors(neighbors::NeighborsArgs),
+    /// Print the OpenAPI document of the control socket
+    Api,
     /// Forward the frames of a capture file, without any network interface
     Replay(replay::ReplayArgs),
 }
@@ -71,6 +94,12 @@ pub fn main() -> ExitCode {
         Command::Flows(args) => flows::run(args).map(done),
         Command::Explain(args) => explain::run(args).map(done),
         Command::Replay(args) => replay::run(args).map(done),
+        Command::Service(command) => service::run(command).map(done),
+        Command::Real(command) => real::run(command).map(done),
+        Command::Apply(args) => apply::run(args).map(done),
+        Command::Health(args) => health::run(args).map(done),
+        Command::Neighbors(args) => neighbors::run(args).map(done),
+        Command::Api => api::run().map(done),
     };
     match result {
         Ok(code) => code,
@@ -97,6 +126,16 @@ impl Failure {
     /// What was given is wrong.
     fn bad_input(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: BAD_INPUT }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Refused { status: 400 | 422, .. } => BAD_INPUT,
+            _ => FAILURE,
+        };
+        Self { message: with_causes(&error), code }
     }
 }
 

@@ -3,12 +3,14 @@
 //! Nothing but this module knows the file's format. All mistakes of a file are reported together, each with its
 //! place, the key's full path, what is wrong and what would be right. Every key is described in `docs/config.md`.
 
+pub mod edit;
 mod error;
 mod interface;
 mod prime;
 mod raw;
 mod reader;
 mod restart;
+mod save;
 mod syntax;
 mod validate;
 
@@ -30,7 +32,9 @@ pub use interface::{
     AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, MAX_VIRTUAL_MACS, PollMode, Queues,
 };
 pub use raw::{AcceptedKey, accepted_keys};
+pub use reader::ValueKind;
 pub use restart::RestartNeeded;
+pub use save::{SaveError, save};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -52,21 +56,30 @@ pub const MAX_WEIGHT: u32 = 65_535;
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";
 
+/// Permissions of the control socket unless the file says otherwise: its owner and its group may use it.
+pub const DEFAULT_CONTROL_SOCKET_MODE: u32 = 0o660;
+
 /// Reads and validates the file at `path`.
 ///
 /// # Errors
 /// The file cannot be read, is over [`MAX_FILE_BYTES`], is not UTF-8 or TOML, or has mistakes; see [`ConfigError`].
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
     let path = path.as_ref();
+    parse(&read(path)?, &path.display().to_string())
+}
+
+/// Reads the text of the file at `path`, without judging it.
+///
+/// # Errors
+/// The file cannot be read, is over [`MAX_FILE_BYTES`] or is not UTF-8; see [`ConfigError`].
+pub fn read(path: impl AsRef<Path>) -> Result<String, ConfigError> {
+    let path = path.as_ref();
     let origin = path.display().to_string();
     let bytes = read_bounded(path).map_err(|source| ConfigError::unreadable(path, &source))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
         return Err(ConfigError::TooLarge { origin });
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, &origin),
-        Err(error) => Err(syntax::not_utf8(&error, &origin)),
-    }
+    String::from_utf8(bytes).map_err(|error| syntax::not_utf8(&error, &origin))
 }
 
 /// One byte more than allowed tells a file that is too large, also where its size is not known before (a pipe).
@@ -142,6 +155,13 @@ pub struct DirectorConfig {
     pub secret: Option<String>,
     /// Path of the Unix socket that commands come in by; absolute, 107 bytes at most.
     pub control_socket: PathBuf,
+    /// Permissions of the control socket, as a file has them.
+    #[serde(serialize_with = "as_octal")]
+    pub control_socket_mode: u32,
+    /// Name or number of the user that the control socket belongs to; `None` is whoever the director runs as.
+    pub control_socket_owner: Option<String>,
+    /// The same of the group.
+    pub control_socket_group: Option<String>,
     /// What becomes of a frame for a virtual service whose queue has no socket.
     pub no_socket: NoSocketAction,
     /// Flows that each worker remembers.
@@ -158,6 +178,9 @@ impl Default for DirectorConfig {
         Self {
             secret: None,
             control_socket: PathBuf::from(DEFAULT_CONTROL_SOCKET),
+            control_socket_mode: DEFAULT_CONTROL_SOCKET_MODE,
+            control_socket_owner: None,
+            control_socket_group: None,
             no_socket: NoSocketAction::Drop,
             flows_per_worker: 1 << 20,
             stats_file: None,
@@ -171,6 +194,9 @@ impl fmt::Debug for DirectorConfig {
         f.debug_struct("DirectorConfig")
             .field("secret", &self.secret.as_ref().map(|_| "(hidden)"))
             .field("control_socket", &self.control_socket)
+            .field("control_socket_mode", &format_args!("{:04o}", self.control_socket_mode))
+            .field("control_socket_owner", &self.control_socket_owner)
+            .field("control_socket_group", &self.control_socket_group)
             .field("no_socket", &self.no_socket)
             .field("flows_per_worker", &self.flows_per_worker)
             .field("stats_file", &self.stats_file)
@@ -181,6 +207,10 @@ impl fmt::Debug for DirectorConfig {
 
 fn hide_secret<S: Serializer>(secret: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(|_| "(hidden)").serialize(serializer)
+}
+
+fn as_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{mode:04o}"))
 }
 
 fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

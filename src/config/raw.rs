@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::error::Findings;
-use super::reader::{Field, Item, Key, Place, Table, WordOr};
+use super::reader::{Field, Item, Key, Place, Table, ValueKind, WordOr};
 
 const DIRECTOR: Key = Key::optional("director", "a table", "one [director] table");
 const INTERFACE: Key = Key::optional("interface", "an array of tables", "[[interface]], in double brackets");
@@ -25,6 +25,9 @@ pub(super) struct RawDirector<'t> {
     pub(super) place: Place,
     pub(super) secret: Option<Field<&'t str>>,
     pub(super) control_socket: Option<Field<&'t str>>,
+    pub(super) control_socket_mode: Option<Field<&'t str>>,
+    pub(super) control_socket_owner: Option<Field<&'t str>>,
+    pub(super) control_socket_group: Option<Field<&'t str>>,
     pub(super) no_socket: Option<Field<&'t str>>,
     pub(super) stats_file: Option<Field<&'t str>>,
     pub(super) stats_interval_ms: Option<Field<i64>>,
@@ -108,11 +111,17 @@ impl<'t> RawDirector<'t> {
     fn read(table: &mut Table<'t>) -> Self {
         const SECRET: &str = "any text in quotes, the same on all directors of a cluster";
         const SOCKET: &str = "an absolute path of at most 107 bytes such as \"/run/pointsman/control.sock\"";
+        const MODE: &str = "octal digits in quotes from \"0600\" to \"0777\" such as \"0660\"";
+        const USER: &str = "the name or number of a user in quotes such as \"root\"";
+        const GROUP: &str = "the name or number of a group in quotes such as \"adm\"";
         const FILE: &str = "an absolute path such as \"/run/pointsman/stats.json\"";
         Self {
             place: table.place.clone(),
             secret: table.text(Key::optional("secret", "a secret", SECRET)),
             control_socket: table.text(Key::optional("control_socket", "a path for a socket", SOCKET)),
+            control_socket_mode: table.text(Key::optional("control_socket_mode", "a file mode", MODE)),
+            control_socket_owner: table.text(Key::optional("control_socket_owner", "a user", USER)),
+            control_socket_group: table.text(Key::optional("control_socket_group", "a group", GROUP)),
             no_socket: table.text(Key::optional("no_socket", "an action", "\"drop\" or \"pass\"")),
             stats_file: table.text(Key::optional("stats_file", "a path for a file", FILE)),
             flows_per_worker: table.integer(Key::optional(
@@ -239,6 +248,8 @@ pub struct AcceptedKey {
     pub expects: &'static str,
     /// Whether its table is refused without it.
     pub required: bool,
+    /// What its value is written as.
+    pub value: ValueKind,
 }
 
 /// Every key that a file may have: what the reading code asks for, so never out of date.
@@ -254,6 +265,7 @@ pub fn accepted_keys() -> Vec<AcceptedKey> {
             name: key.name,
             expects: key.expects,
             required: key.required,
+            value: key.value,
         }));
     };
     note("", &|table| drop(RawConfig::read(table)));

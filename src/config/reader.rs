@@ -14,15 +14,40 @@ pub(super) struct Key {
     /// What would be right: "use *0 (any port) to 65535*".
     pub(super) expects: &'static str,
     pub(super) required: bool,
+    pub(super) value: ValueKind,
+}
+
+/// What a value is written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ValueKind {
+    /// One of several kinds.
+    #[default]
+    Any,
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Integer,
+    /// A list of strings.
+    Texts,
+    /// A table.
+    Table,
+    /// An array of tables.
+    Tables,
 }
 
 impl Key {
     pub(super) const fn optional(name: &'static str, noun: &'static str, expects: &'static str) -> Self {
-        Self { name, noun, expects, required: false }
+        Self { name, noun, expects, required: false, value: ValueKind::Any }
+    }
+
+    const fn holding(self, value: ValueKind) -> Self {
+        Self { value, ..self }
     }
 
     pub(super) const fn required(name: &'static str, noun: &'static str, expects: &'static str) -> Self {
-        Self { name, noun, expects, required: true }
+        Self { name, noun, expects, required: true, value: ValueKind::Any }
     }
 }
 
@@ -91,7 +116,7 @@ impl<'t> Table<'t> {
     }
 
     pub(super) fn text(&mut self, key: Key) -> Option<Field<&'t str>> {
-        let value = self.take(key)?;
+        let value = self.take(key.holding(ValueKind::Text))?;
         match value.get_ref() {
             DeValue::String(text) => Some(field(text, value, key)),
             _ => self.wrong_type(value, key),
@@ -99,7 +124,7 @@ impl<'t> Table<'t> {
     }
 
     pub(super) fn flag(&mut self, key: Key) -> Option<Field<bool>> {
-        let value = self.take(key)?;
+        let value = self.take(key.holding(ValueKind::Flag))?;
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(field(*flag, value, key)),
             _ => self.wrong_type(value, key),
@@ -107,7 +132,7 @@ impl<'t> Table<'t> {
     }
 
     pub(super) fn integer(&mut self, key: Key) -> Option<Field<i64>> {
-        let value = self.take(key)?;
+        let value = self.take(key.holding(ValueKind::Integer))?;
         match value.get_ref() {
             DeValue::Integer(digits) => self.number(digits, value, key).map(|number| field(number, value, key)),
             _ => self.wrong_type(value, key),
@@ -148,7 +173,7 @@ impl<'t> Table<'t> {
     }
 
     pub(super) fn texts(&mut self, key: Key, element_noun: &str) -> Option<Field<Vec<Item<&'t str>>>> {
-        let value = self.take(key)?;
+        let value = self.take(key.holding(ValueKind::Texts))?;
         match value.get_ref() {
             DeValue::Array(elements) => {
                 let items = elements.iter().enumerate().filter_map(|(index, element)| match element.get_ref() {
@@ -163,7 +188,7 @@ impl<'t> Table<'t> {
 
     /// One table below this one, read by `read`.
     pub(super) fn table<T>(&mut self, key: Key, header: &'static str, read: fn(&mut Table<'t>) -> T) -> Option<T> {
-        let value = self.take(key)?;
+        let value = self.take(key.holding(ValueKind::Table))?;
         match value.get_ref() {
             DeValue::Table(entries) => Some(self.nested(entries, self.place.path_of(key.name), value, header, read)),
             _ => self.wrong_type(value, key),
@@ -172,7 +197,7 @@ impl<'t> Table<'t> {
 
     /// The tables of an array of tables, each read by `read`.
     pub(super) fn tables<T>(&mut self, key: Key, header: &'static str, read: fn(&mut Table<'t>) -> T) -> Vec<T> {
-        let Some(value) = self.take(key) else { return Vec::new() };
+        let Some(value) = self.take(key.holding(ValueKind::Tables)) else { return Vec::new() };
         let DeValue::Array(elements) = value.get_ref() else {
             self.wrong_type::<()>(value, key);
             return Vec::new();

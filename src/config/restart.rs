@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Config, DirectorConfig, InterfaceConfig};
 
 /// A setting that the new file changes and that stays as it was until the director is started again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestartNeeded {
     /// Full path of the key; an interface goes by its name: `interface[eth0].rx_ring`.
     pub key: String,
@@ -67,10 +68,22 @@ fn differences(path: &str, old: Settings, new: Settings) -> Vec<RestartNeeded> {
 // Both functions name every field, so that a new one cannot be forgotten here.
 
 fn restart_director(director: &DirectorConfig) -> Settings {
-    let DirectorConfig { secret: _, control_socket, no_socket, flows_per_worker, stats_file, stats_interval } =
-        director;
+    let DirectorConfig {
+        secret: _,
+        control_socket,
+        control_socket_mode,
+        control_socket_owner,
+        control_socket_group,
+        no_socket,
+        flows_per_worker,
+        stats_file,
+        stats_interval,
+    } = director;
     vec![
         ("control_socket", as_json(control_socket)),
+        ("control_socket_mode", format!("\"{control_socket_mode:04o}\"")),
+        ("control_socket_owner", as_json(control_socket_owner)),
+        ("control_socket_group", as_json(control_socket_group)),
         ("no_socket", as_json(no_socket)),
         ("flows_per_worker", flows_per_worker.to_string()),
         ("stats_file", as_json(stats_file)),

@@ -1,35 +1,81 @@
 //! What can be asked at the control socket: paths, documents and what answers them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::command::DirectorHandle;
+use super::error::ApiError;
 use super::explain::{ExplainQuery, LiveExplanation};
-use super::flows::{FilterError, FlowQuery, FlowTables};
+use super::extract::Query;
+use super::flows::{FlowList, FlowQuery, FlowTables};
+use super::openapi::{self, OPENAPI, about};
+use super::{change, services};
 use crate::stats::collect::CollectError;
 use crate::stats::report::Report;
+use crate::table::RealServer;
 
 /// `GET`: the statistics, a [`Report`].
 pub const STATS: &str = "/v1/stats";
 /// `GET`: that the director answers, a [`Health`].
 pub const HEALTH: &str = "/v1/health";
 
-/// `GET`: the flows that the workers remember, a [`FlowList`](super::flows::FlowList). The query may name `service`,
+/// `GET`: the flows that the workers remember, a [`FlowList`]. The query may name `service`,
 /// `real_server`, `client`, `state` and `limit`.
 pub const FLOWS: &str = "/v1/flows";
 /// `GET`: what becomes of a flow and why, a [`LiveExplanation`]. The query names `protocol`, `client` and `destination`.
 pub const EXPLAIN: &str = "/v1/explain";
 
-/// Most bytes of a request's body.
-pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// The answer to [`HEALTH`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// Always `ok`: it answers.
+    pub status: String,
+    /// Version of the program.
+    pub version: String,
+    /// Revision of the configuration.
+    pub revision: String,
+    /// Changes made at run time that a restart would lose.
+    pub unsaved_changes: u64,
+    /// The real servers of each virtual service.
+    pub services: Vec<ServiceHealth>,
+}
+
+/// The real servers of a virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceHealth {
+    /// The service's name, as `tcp 192.0.2.1:80`.
+    pub service: String,
+    /// Real servers that get new flows: up, with a weight.
+    pub available: usize,
+    /// All of them.
+    pub real_servers: Vec<RealServerHealth>,
+}
+
+/// A real server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RealServerHealth {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its weight; 0 = draining.
+    pub weight: u32,
+    /// Whether frames are sent to it.
+    pub up: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
 
 /// By what the server reaches the director.
 #[derive(Clone)]
@@ -38,102 +84,86 @@ pub struct Handle {
     pub stats: Arc<dyn Fn() -> Result<Report, CollectError> + Send + Sync>,
     /// The workers' flow tables, which are read on the control thread.
     pub flows: FlowTables,
+    /// What the director runs by, and the way to change it.
+    pub director: DirectorHandle,
 }
 
-/// The answer to [`HEALTH`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// Always `ok`.
-    pub status: String,
-    /// Version of the program.
-    pub version: String,
-}
-
-/// The answer to a request that cannot be served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// What is wrong, in one sentence.
-    pub error: String,
+/// The routes with what describes them.
+pub(super) fn routes() -> ApiRouter<Handle> {
+    let about = |summary| about("observation", summary);
+    ApiRouter::new()
+        .api_route(STATS, get_with(stats, about("Show the statistics")))
+        .api_route(HEALTH, get_with(health, about("Show that the director answers, and which real servers are up")))
+        .api_route(
+            FLOWS,
+            get_with(flows, |operation| {
+                about("List the flows that the workers remember")(operation).response::<200, Json<FlowList>>()
+            }),
+        )
+        .api_route(EXPLAIN, get_with(explain, about("Say what becomes of a flow, and why")))
+        .merge(services::routes())
+        .merge(change::routes())
 }
 
 /// The routes, answered by `handle`.
 pub(super) fn router(handle: Handle) -> Router {
-    Router::new()
-        .route(STATS, get(stats))
-        .route(HEALTH, get(health))
-        .route(FLOWS, get(flows))
-        .route(EXPLAIN, get(explain))
+    let (routes, document) = openapi::described();
+    let document: Arc<str> = document.into();
+    let show = move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) };
+    routes
+        .route(OPENAPI, get(show))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(handle)
 }
 
-/// An error as every route answers it.
-struct ApiError {
-    status: StatusCode,
-    message: String,
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { error: self.message })).into_response()
-    }
-}
-
 async fn stats(State(handle): State<Handle>) -> Result<Json<Report>, ApiError> {
-    let failed = |error: CollectError| ApiError {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        message: format!("cannot make the statistics: {error}"),
+    let failed = |error: CollectError| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot make the statistics: {error}"))
     };
     (handle.stats)().map(Json).map_err(failed)
 }
 
-async fn flows(
-    State(handle): State<Handle>,
-    query: Result<Query<FlowQuery>, QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) = query?;
+async fn flows(State(handle): State<Handle>, Query(query): Query<FlowQuery>) -> Result<Response, ApiError> {
     let list = handle.flows.list(query.filter()?)?;
     Ok(([(CONTENT_TYPE, "application/json")], Body::new(list)).into_response())
 }
 
 async fn explain(
     State(handle): State<Handle>,
-    query: Result<Query<ExplainQuery>, QueryRejection>,
+    Query(query): Query<ExplainQuery>,
 ) -> Result<Json<LiveExplanation>, ApiError> {
-    let Query(query) = query?;
     Ok(Json(handle.flows.explain(&query.question()?)))
 }
 
-impl From<QueryRejection> for ApiError {
-    fn from(error: QueryRejection) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: error.body_text() }
-    }
+async fn health(State(handle): State<Handle>) -> Json<Health> {
+    let running = handle.director.running();
+    let reader = handle.flows.tables.reader();
+    let table = reader.pin();
+    let services = table.services().iter().map(|service| {
+        let real_servers: Vec<RealServerHealth> = table.real_servers_of(service).iter().map(real_server).collect();
+        let available = real_servers.iter().filter(|server| server.up && server.weight > 0).count();
+        ServiceHealth { service: service.key.to_string(), available, real_servers }
+    });
+    Json(Health {
+        status: "ok".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: running.revision.clone(),
+        unsaved_changes: running.unsaved_changes,
+        services: services.collect(),
+    })
 }
 
-impl From<FilterError> for ApiError {
-    fn from(error: FilterError) -> Self {
-        let status = match error {
-            FilterError::Bad { .. } => StatusCode::BAD_REQUEST,
-            FilterError::NoService(_) | FilterError::NoRealServer(_) => StatusCode::NOT_FOUND,
-        };
-        Self { status, message: error.to_string() }
-    }
-}
-
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+fn real_server(server: &RealServer) -> RealServerHealth {
+    let reason = server.next_hop.is_none().then(|| "nobody answers for its address: it has no MAC address".to_owned());
+    RealServerHealth { address: server.address, weight: server.weight, up: server.is_alive(), reason }
 }
 
 async fn not_found(uri: Uri) -> ApiError {
-    let message = format!("there is no {}; try {STATS}, {HEALTH}, {FLOWS} or {EXPLAIN}", uri.path());
-    ApiError { status: StatusCode::NOT_FOUND, message }
+    ApiError::new(StatusCode::NOT_FOUND, format!("there is no {}; {OPENAPI} lists what there is", uri.path()))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
-    ApiError {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        message: format!("{} does not take {method}; the header Allow lists what it takes", uri.path()),
-    }
+    let message = format!("{} does not take {method}; the header Allow lists what it takes", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }

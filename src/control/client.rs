@@ -4,19 +4,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::http::request;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use super::api::{EXPLAIN, ErrorBody, FLOWS, HEALTH, Health, STATS};
+use super::api::{EXPLAIN, FLOWS, HEALTH, Health, STATS};
+use super::change::{CHANGES, CONFIG, NEXT_HOPS};
+use super::command::{ChangeReport, NextHopReport};
+use super::error::{ErrorBody, ErrorDetail};
 use super::explain::{FlowQuestion, LiveExplanation};
 use super::flows::{FlowFilter, FlowList};
+use super::schema::ServiceDocument;
+use super::services::SERVICES;
+use crate::config::edit::Change;
 use crate::stats::report::{Report, SCHEMA_VERSION};
 
 /// How long an answer is waited for.
@@ -64,14 +71,14 @@ pub enum ClientError {
         found: u32,
     },
     /// The director says no.
-    #[error("the director at {} refuses ({status}): {message}", path.display())]
+    #[error("the director at {} refuses ({status}): {}", path.display(), detail.sentence())]
     Refused {
         /// The socket.
         path: PathBuf,
         /// The HTTP status.
         status: u16,
         /// What it says.
-        message: String,
+        detail: Box<ErrorDetail>,
     },
     /// The system refused.
     #[error("cannot talk to the director at {}: {error}", path.display())]
@@ -81,6 +88,23 @@ pub enum ClientError {
         /// What the system says.
         error: io::Error,
     },
+}
+
+/// How changes are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// Only told, not made.
+    pub dry_run: bool,
+    /// Written to the configuration file, too.
+    pub persist: bool,
+}
+
+impl How {
+    fn route(self, path: &str) -> String {
+        let given = [("dry_run", self.dry_run), ("persist", self.persist)];
+        let given: Vec<_> = given.iter().filter(|(_, set)| *set).map(|(name, _)| (*name, "true".to_owned())).collect();
+        with_query(path, &given)
+    }
 }
 
 /// A control socket to be asked. Each question is a connection of its own; the calls block.
@@ -167,9 +191,60 @@ impl Client {
     }
 
     fn get(&self, route: &str) -> Result<String, ClientError> {
+        self.ask(Request::get(route), Bytes::new())
+    }
+
+    /// Asks for a document in JSON, as the director gives it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn document(&self, route: &str) -> Result<String, ClientError> {
+        let document = self.get(route)?;
+        self.parse::<serde::de::IgnoredAny>(&document)?;
+        Ok(document)
+    }
+
+    /// How the real servers are reached.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn next_hops(&self) -> Result<Vec<NextHopReport>, ClientError> {
+        self.parse(&self.get(NEXT_HOPS)?)
+    }
+
+    /// The virtual services with their real servers.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn services(&self) -> Result<Vec<ServiceDocument>, ClientError> {
+        self.parse(&self.get(SERVICES)?)
+    }
+
+    /// Has changes made, all or none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn change(&self, changes: &[Change], how: How) -> Result<ChangeReport, ClientError> {
+        let body = serde_json::json!({ "changes": changes }).to_string();
+        let request = Request::post(how.route(CHANGES)).header(CONTENT_TYPE, "application/json");
+        self.parse(&self.ask(request, body.into())?)
+    }
+
+    /// Has another configuration, in TOML, put in the place of all.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn replace(&self, document: String, how: How) -> Result<ChangeReport, ClientError> {
+        let request = Request::put(how.route(CONFIG)).header(CONTENT_TYPE, "application/toml");
+        self.parse(&self.ask(request, document.into())?)
+    }
+
+    fn ask(&self, request: request::Builder, body: Bytes) -> Result<String, ClientError> {
+        let request = request.header(HOST, "localhost").body(Full::new(body));
+        let request = request.map_err(|error| self.foreign(error))?;
         let io = |error| ClientError::Io { path: self.path.clone(), error };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(io)?;
-        let answer = async { timeout(self.patience, self.exchange(route)).await };
+        let answer = async { timeout(self.patience, self.exchange(request)).await };
         let (status, body) = match runtime.block_on(answer) {
             Ok(answer) => answer?,
             Err(_) => return Err(ClientError::Timeout { path: self.path.clone(), patience: self.patience }),
@@ -178,20 +253,20 @@ impl Client {
             return Ok(body);
         }
         match serde_json::from_str::<ErrorBody>(&body) {
-            Ok(refusal) => {
-                Err(ClientError::Refused { path: self.path.clone(), status: status.as_u16(), message: refusal.error })
-            }
+            Ok(refusal) => Err(ClientError::Refused {
+                path: self.path.clone(),
+                status: status.as_u16(),
+                detail: Box::new(refusal.error),
+            }),
             Err(_) => Err(self.foreign(format_args!("HTTP status {status}"))),
         }
     }
 
-    async fn exchange(&self, route: &str) -> Result<(StatusCode, String), ClientError> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, String), ClientError> {
         let stream = self.connect().await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.bad_answer(error))?;
         let connection = tokio::spawn(connection);
-        let request = Request::get(route).header(HOST, "localhost").body(Empty::<Bytes>::new());
-        let request = request.map_err(|error| self.foreign(error))?;
         let response = sender.send_request(request).await.map_err(|error| self.bad_answer(error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::flows::{FilterError, FlowTables, state_name};
@@ -25,7 +26,7 @@ pub struct FlowQuestion {
 }
 
 /// What the director does with a flow's next packet, if it neither begins nor ends the flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LiveExplanation {
     /// As asked.
     pub protocol: Protocol,
@@ -57,7 +58,7 @@ pub struct LiveExplanation {
 }
 
 /// A worker's entry of the flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FoundEntry {
     /// The worker's number.
     pub worker: usize,
@@ -72,7 +73,7 @@ pub struct FoundEntry {
 }
 
 /// What the hash says of a flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HashChoice {
     /// Hexadecimal, since JSON's readers round large numbers.
     pub hash: String,
@@ -87,11 +88,14 @@ pub struct HashChoice {
 }
 
 /// A [`FlowQuestion`] as it is written in a query string.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExplainQuery {
+    /// `tcp` or `udp`.
     protocol: String,
+    /// The client's address and port, as `198.51.100.7:4711`.
     client: String,
+    /// The address and port that it uses, as `192.0.2.1:80`.
     destination: String,
 }
 

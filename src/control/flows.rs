@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -49,7 +50,7 @@ pub struct FlowFilter {
 }
 
 /// The answer to a question for flows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowList {
     /// The flows, in no particular order.
     pub flows: Vec<FlowEntry>,
@@ -60,7 +61,7 @@ pub struct FlowList {
 }
 
 /// A flow, as one worker remembers it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowEntry {
     /// The worker's number.
     pub worker: usize,
@@ -104,13 +105,18 @@ pub enum FilterError {
 }
 
 /// A [`FlowFilter`] as it is written in a query string.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FlowQuery {
+    /// Only those of this virtual service, as `tcp 192.0.2.1:80`.
     service: Option<String>,
+    /// Only those of this real server's address.
     real_server: Option<String>,
+    /// Only those of this client's address.
     client: Option<String>,
+    /// Only those in this state: `unconfirmed`, `established` or `closing`.
     state: Option<String>,
+    /// Most flows to be listed, from 0 to 100000; 1000 if not given.
     limit: Option<String>,
 }
 

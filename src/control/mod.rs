@@ -3,8 +3,15 @@
 //! It is served by one thread of its own and never by a worker. The server knows no director, only a [`api::Handle`].
 
 pub mod api;
+pub mod change;
 pub mod client;
+pub mod command;
+pub mod error;
 pub mod explain;
+pub mod extract;
 pub mod flows;
+pub mod openapi;
+pub mod schema;
 pub mod server;
+pub mod services;
 pub mod socket;

@@ -13,11 +13,40 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::unistd::{Gid, Group, Uid, User, chown};
+
+use crate::config::{DEFAULT_CONTROL_SOCKET_MODE, DirectorConfig};
 
 /// The directory that is made if it is missing; others must exist.
 pub const OWN_DIRECTORY: &str = "/run/pointsman";
-/// Permissions of the socket: its owner and its group may use it.
-pub const MODE: u32 = 0o660;
+/// Whose the socket is, and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Permissions, as a file has them.
+    pub mode: u32,
+    /// Name or number of the user that it belongs to, if not whoever makes it.
+    pub owner: Option<String>,
+    /// The same of the group.
+    pub group: Option<String>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { mode: DEFAULT_CONTROL_SOCKET_MODE, owner: None, group: None }
+    }
+}
+
+impl Access {
+    /// What the configuration says.
+    #[must_use]
+    pub fn of(config: &DirectorConfig) -> Self {
+        Self {
+            mode: config.control_socket_mode,
+            owner: config.control_socket_owner.clone(),
+            group: config.control_socket_group.clone(),
+        }
+    }
+}
 
 const OWN_DIRECTORY_MODE: u32 = 0o755;
 /// Connections that wait to be served.
@@ -44,6 +73,18 @@ pub enum BindError {
     #[error("another process keeps the directory {} locked; try again, or choose another path for the control socket",
         .0.display())]
     Locked(PathBuf),
+    /// The machine does not know the user or the group.
+    #[error(
+        "there is no {kind} {name:?} for the control socket; create it, or name another one in control_socket_{key}"
+    )]
+    NoAccount {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The end of the key.
+        key: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The system refused.
     #[error("cannot make the control socket {}: {error}", path.display())]
     Io {
@@ -64,11 +105,13 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Claims `path` and listens there, with the permissions [`MODE`].
+    /// Claims `path` and listens there.
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn bind(path: &Path) -> Result<Self, BindError> {
+    pub fn bind(path: &Path, access: &Access) -> Result<Self, BindError> {
+        let owner = access.owner.as_deref().map(user).transpose()?;
+        let group = access.group.as_deref().map(group).transpose()?;
         let failed = |error| BindError::Io { path: path.to_owned(), error };
         let errno = |error: Errno| failed(error.into());
         let address = UnixAddr::new(path).map_err(|error| match error {
@@ -87,7 +130,11 @@ impl ControlSocket {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
         };
-        fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
+        // Nobody can connect before it listens.
+        if owner.is_some() || group.is_some() {
+            chown(path, owner, group).map_err(errno)?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(access.mode)).map_err(failed)?;
         let backlog = Backlog::new(BACKLOG).map_err(errno)?;
         listen(&listener.listener, backlog).map_err(errno)?;
         Ok(listener)
@@ -110,6 +157,22 @@ impl Drop for ControlSocket {
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!("cannot remove the control socket {}: {error}", self.path.display());
         }
+    }
+}
+
+fn user(name: &str) -> Result<Uid, BindError> {
+    let missing = || BindError::NoAccount { kind: "user", key: "owner", name: name.to_owned() };
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user.uid),
+        _ => name.parse().map(Uid::from_raw).map_err(|_| missing()),
+    }
+}
+
+fn group(name: &str) -> Result<Gid, BindError> {
+    let missing = || BindError::NoAccount { kind: "group", key: "group", name: name.to_owned() };
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid),
+        _ => name.parse().map(Gid::from_raw).map_err(|_| missing()),
     }
 }
 

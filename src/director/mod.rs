@@ -4,6 +4,9 @@
 //! forwarding table of it and publishes it. The threads beside it: one for each worker, and one each for the neighbour
 //! table, the statistics, the control socket and signals.
 
+mod change;
+mod difference;
+mod document;
 mod error;
 pub mod layout;
 mod next_hops;
@@ -15,7 +18,6 @@ mod threads;
 
 pub use error::DirectorError;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,14 +25,16 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
 use crate::config::{self, Config};
-use crate::control::socket::ControlSocket;
+use crate::control::command::{self, Command, DirectorEnd, Running};
+use crate::control::socket::{Access, ControlSocket};
 use crate::network::{NeighborWatch, NetworkEvent};
 use crate::service::ServiceKey;
 use crate::table::{Egress, ForwardingTable, Identities, Published, Reader};
 use crate::wire::MacAddress;
 use crate::xdp::XdpProgram;
+use document::Document;
 use layout::InterfaceFacts;
-use next_hops::NextHops;
+use next_hops::{Find, NextHops};
 use signals::Signal;
 use threads::{Exports, Workers};
 
@@ -70,6 +74,7 @@ enum Event {
     Network(NetworkEvent),
     Signal(Signal),
     WorkerEnded(usize),
+    Command(Command),
 }
 
 /// Runs a director until it is told to stop.
@@ -77,9 +82,13 @@ enum Event {
 /// # Errors
 /// Why it could not start or had to stop. Nothing stays attached.
 pub fn run(options: &Options) -> Result<(), DirectorError> {
-    let config = load(options)?;
+    let text = config::read(&options.config)?;
+    let (config, warnings) = change::parse(&text, &options.config.display().to_string(), options)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let started = Instant::now();
-    let mut director = Director::start(config, options)?;
+    let mut director = Director::start(config, text, options)?;
     tracing::info!(took = ?started.elapsed(), "forwarding");
     preflight::log_findings(&director.config, &director.interfaces);
     let result = director.wait();
@@ -89,7 +98,8 @@ pub fn run(options: &Options) -> Result<(), DirectorError> {
 
 struct Director {
     options: Options,
-    config: Config,
+    config: Arc<Config>,
+    document: Document,
     // The programs go first when this is dropped: no more frames are redirected to sockets that are about to close.
     interfaces: Vec<Interface>,
     identities: Identities,
@@ -99,12 +109,13 @@ struct Director {
     watch: NeighborWatch,
     workers: Workers,
     exports: Exports,
+    control: DirectorEnd,
     events: Receiver<Event>,
     network: Receiver<NetworkEvent>,
 }
 
 impl Director {
-    fn start(config: Config, options: &Options) -> Result<Self, DirectorError> {
+    fn start(config: Config, text: String, options: &Options) -> Result<Self, DirectorError> {
         let mut next_hops = NextHops::default();
         let indices = config
             .interfaces
@@ -112,10 +123,10 @@ impl Director {
             .map(|interface| Ok(crate::network::link_by_name(&interface.name)?.index))
             .collect::<Result<Vec<u32>, DirectorError>>()?;
         start::check_limits(&config)?;
-        next_hops.update(&config, &indices)?;
+        next_hops.update(&config, &indices, Find::All)?;
         crate::xdp::require_capabilities()?;
         // Before anything is changed, because it tells whether another director runs.
-        let control = ControlSocket::bind(&config.director.control_socket)?;
+        let socket = ControlSocket::bind(&config.director.control_socket, &Access::of(&config.director))?;
         let (event_sender, events) = channel::bounded(EVENTS);
         signals::watch(event_sender.clone())?;
         let interfaces = start::attach(&config)?;
@@ -125,11 +136,13 @@ impl Director {
         let mut identities = Identities::default();
         let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), &mut identities, |_, _| None);
         let published = Published::new(ForwardingTable::build(&plan, None));
-        let exports = Exports::start(&config, control, &interfaces, &prepared, &published)?;
+        let (handle, control) = command::connect(Running::default());
+        let exports = Exports::start(&config, (socket, handle), &interfaces, &prepared, &published)?;
         let workers = Workers::start(prepared, &published, event_sender)?;
         let mut director = Self {
             options: options.clone(),
-            config,
+            config: Arc::new(config),
+            document: Document::of_file(text),
             interfaces,
             identities,
             next_hops,
@@ -138,6 +151,7 @@ impl Director {
             watch,
             workers,
             exports,
+            control,
             events,
             network,
         };
@@ -167,6 +181,7 @@ impl Director {
             let event = channel::select! {
                 recv(self.network) -> event => event.map(Event::Network),
                 recv(self.events) -> event => event,
+                recv(self.control.commands) -> command => command.map(Event::Command),
                 default(TIDY) => {
                     self.published.collect();
                     self.next_hops.log_changes();
@@ -175,6 +190,7 @@ impl Director {
             };
             match event {
                 Ok(Event::Network(event)) => self.heed_network(event)?,
+                Ok(Event::Command(command)) => self.execute(command),
                 Ok(Event::Signal(Signal::Reload)) => self.reload(),
                 Ok(Event::Signal(Signal::Stop(name))) => {
                     tracing::info!(signal = name, "stopping");
@@ -253,6 +269,7 @@ impl Director {
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");
         self.published.publish(table);
+        self.show();
     }
 
     /// Has the programs take frames of all services of the configuration.
@@ -265,68 +282,6 @@ impl Director {
             }
         }
         Ok(result?)
-    }
-
-    /// Reads the configuration again and applies what can be applied. A bad file changes nothing.
-    fn reload(&mut self) {
-        let started = Instant::now();
-        let new = match self.read_anew() {
-            Ok(new) => new,
-            Err(error) => {
-                tracing::error!("not reloaded, everything stays as it was: {error}");
-                return;
-            }
-        };
-        match self.apply(new) {
-            Ok(()) => tracing::info!(
-                services = self.config.virtual_services.len(),
-                took = ?started.elapsed(),
-                "reloaded {}",
-                self.options.config.display()
-            ),
-            Err(error) => {
-                tracing::error!("reloaded, but the XDP program did not take over all of it: {error}; reload once more");
-            }
-        }
-    }
-
-    /// Reads the configuration and finds the next hops that it needs. Whatever may be wrong with a file is found here,
-    /// before anything changes.
-    fn read_anew(&mut self) -> Result<Config, DirectorError> {
-        let mut new = load(&self.options)?;
-        let restart = self.config.restart_differences(&new);
-        for difference in &restart {
-            tracing::warn!("{difference}");
-        }
-        let virtual_macs: Vec<_> = new.interfaces.iter().map(|i| (i.name.clone(), i.virtual_macs.clone())).collect();
-        new.interfaces = self.config.interfaces.clone();
-        for interface in &mut new.interfaces {
-            if let Some((_, macs)) = virtual_macs.iter().find(|(name, _)| *name == interface.name) {
-                interface.virtual_macs = macs.clone();
-            }
-        }
-        new.director = crate::config::DirectorConfig { secret: new.director.secret, ..self.config.director.clone() };
-        start::check_limits(&new)?;
-        let indices: Vec<u32> = self.interfaces.iter().map(|interface| interface.facts.index).collect();
-        self.next_hops.update(&new, &indices)?;
-        Ok(new)
-    }
-
-    /// Applies a configuration. What fails does not keep the rest from being done.
-    fn apply(&mut self, new: Config) -> Result<(), DirectorError> {
-        let gone = missing_in(&self.config, &new);
-        self.config = new;
-        self.watch.set_targets(self.next_hops.targets());
-        // A service that goes is no longer taken before the table forgets it, one that comes is in the table before it
-        // is taken: no frame meets a table without its service.
-        let mut result = Ok(());
-        for (interface, config) in self.interfaces.iter_mut().zip(&self.config.interfaces) {
-            let settings = start::xdp_settings(&self.config, config, interface.mac);
-            let removed = interface.program.remove_services(gone.iter().copied());
-            result = result.and(removed).and(interface.program.update_settings(&settings));
-        }
-        self.publish();
-        self.take_services().and(result.map_err(DirectorError::from))
     }
 
     /// Stops in the order that loses nothing that could be kept: no new frames, then the workers finish, then the last
@@ -342,34 +297,9 @@ impl Director {
     }
 }
 
-fn load(options: &Options) -> Result<Config, DirectorError> {
-    let loaded = config::load(&options.config)?;
-    loaded.config.require_interfaces()?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let mut config = loaded.config;
-    if let Some(path) = &options.stats_file {
-        config.director.stats_file = Some(path.clone());
-    }
-    if let Some(interval) = options.stats_interval {
-        config.director.stats_interval = interval;
-    }
-    if let Some(path) = &options.control_socket {
-        config.director.control_socket = path.clone();
-    }
-    Ok(config)
-}
-
 fn egresses(interfaces: &[Interface]) -> Vec<Egress> {
     interfaces
         .iter()
         .map(|interface| Egress { name: interface.name.clone(), source: interface.mac, mtu: interface.facts.mtu })
         .collect()
-}
-
-/// The services of `old` that `new` does not have.
-fn missing_in(old: &Config, new: &Config) -> Vec<ServiceKey> {
-    let kept: BTreeSet<ServiceKey> = new.virtual_services.iter().map(|service| service.key).collect();
-    old.virtual_services.iter().map(|service| service.key).filter(|key| !kept.contains(key)).collect()
 }

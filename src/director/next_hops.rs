@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use super::DirectorError;
 use crate::config::Config;
+use crate::control::command::{NextHopReport, NextHopState};
 use crate::network::{NetworkError, Target, on_link};
 use crate::table::NextHop;
 use crate::wire::MacAddress;
 
 /// What is known of how real servers are reached.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct NextHops {
     routes: BTreeMap<IpAddr, Reached>,
     macs: BTreeMap<(u32, IpAddr), MacAddress>,
@@ -27,13 +28,22 @@ struct Reached {
     resolve: bool,
 }
 
+/// Which real servers the kernel is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Find {
+    /// All.
+    All,
+    /// Those that were not there before: a change of one does not cost a question for each.
+    New,
+}
+
 impl NextHops {
-    /// Finds the devices of all real servers of `config`, whose interfaces have these `indices`. MAC addresses that were
-    /// known stay known.
+    /// Finds the devices of all real servers of `config`, whose interfaces have these `indices`, or only of those that
+    /// were not known before. MAC addresses that were known stay known.
     ///
     /// # Errors
     /// All real servers that direct routing cannot reach, a sentence each.
-    pub(super) fn update(&mut self, config: &Config, indices: &[u32]) -> Result<(), DirectorError> {
+    pub(super) fn update(&mut self, config: &Config, indices: &[u32], find: Find) -> Result<(), DirectorError> {
         let mut routes = BTreeMap::new();
         let mut complaints = Vec::new();
         let real_servers = config.virtual_services.iter().flat_map(|service| &service.real_servers);
@@ -42,6 +52,10 @@ impl NextHops {
             *by_address.entry(real_server.address).or_default() |= real_server.mac.is_none();
         }
         for (address, resolve) in by_address {
+            if let (Find::New, Some(known)) = (find, self.routes.get(&address)) {
+                routes.insert(address, Reached { resolve, ..*known });
+                continue;
+            }
             match on_link(address, indices) {
                 Ok(device) => {
                     let egress = indices.iter().position(|index| *index == device.egress_interface_index);
@@ -109,6 +123,29 @@ impl NextHops {
             }
         }
         self.named_missing = missing;
+    }
+
+    /// How each real server's address is reached, for people; `names` gives the names of interfaces by position.
+    pub(super) fn report(&self, config: &Config, names: &[&str]) -> Vec<NextHopReport> {
+        let mut configured: BTreeMap<IpAddr, MacAddress> = BTreeMap::new();
+        for real_server in config.virtual_services.iter().flat_map(|service| &service.real_servers) {
+            configured.extend(real_server.mac.map(|mac| (real_server.address, mac)));
+        }
+        let report = |(address, route): (&IpAddr, &Reached)| {
+            let learned = self.macs.get(&(route.device_index, *address)).copied();
+            let given = configured.get(address).copied().filter(|_| !route.resolve);
+            NextHopReport {
+                address: *address,
+                device: route.egress.and_then(|egress| names.get(usize::from(egress))).map(|name| (*name).to_owned()),
+                mac: given.or(learned),
+                state: match (given, learned) {
+                    (Some(_), _) => NextHopState::Configured,
+                    (None, Some(_)) => NextHopState::Known,
+                    (None, None) => NextHopState::Missing,
+                },
+            }
+        };
+        self.routes.iter().map(report).collect()
     }
 
     fn missing(&self) -> impl Iterator<Item = IpAddr> + '_ {

@@ -12,6 +12,7 @@ use super::start::{BoundQueue, Prepared};
 use super::{DirectorError, Event, Interface};
 use crate::config::Config;
 use crate::control::api::Handle;
+use crate::control::command::DirectorHandle;
 use crate::control::flows::FlowTables;
 use crate::control::server::Server;
 use crate::control::socket::ControlSocket;
@@ -106,7 +107,7 @@ impl Exports {
     /// Serves the control socket and writes the statistics file, if there is to be one.
     pub(super) fn start(
         config: &Config,
-        control: ControlSocket,
+        (socket, director): (ControlSocket, DirectorHandle),
         interfaces: &[Interface],
         prepared: &[Prepared],
         tables: &Arc<Published<ForwardingTable>>,
@@ -131,8 +132,8 @@ impl Exports {
         };
         let flows = prepared.iter().map(|worker| worker.flows.as_peer());
         let flows = FlowTables::new(flows, Arc::clone(tables));
-        let handle = Handle { stats: Arc::new(move || collector.collect()), flows };
-        let server = Server::start(control, handle)
+        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director };
+        let server = Server::start(socket, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
         Ok(Self { server, sampler })
     }

@@ -37,7 +37,7 @@ pub enum Inserted {
 }
 
 /// Flows of a table, by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct FlowCounts {
     /// One packet was seen.
     pub unconfirmed: u64,

@@ -387,6 +387,10 @@ impl VirtualService {
             .is_some_and(|changed_s| now_s.wrapping_sub(changed_s) <= self.timeouts.tcp_s.max(self.timeouts.udp_s))
     }
 
+    pub(super) fn maglev(&self) -> &Arc<Maglev> {
+        &self.maglev
+    }
+
     /// Number of slots; 0 if no real server has a weight.
     pub fn table_size(&self) -> usize {
         self.maglev.size()

@@ -4,6 +4,7 @@ mod forwarding;
 mod hash;
 mod identity;
 mod maglev;
+mod moved;
 mod publish;
 mod quic;
 mod services;
@@ -15,6 +16,7 @@ pub use forwarding::{
 pub use hash::{DEFAULT_SECRET, FlowHasher};
 pub use identity::Identities;
 pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member};
+pub use moved::Moved;
 pub use publish::{Pinned, Published, Reader};
 pub use quic::QuicServers;
 pub use services::{ServiceIndex, ServiceNumber, family_of};

@@ -218,8 +218,16 @@ impl<'lab> Director<'lab> {
         self.log().matches("reloaded ").count()
     }
 
-    pub fn config(&self) -> &Path {
+    /// The configuration file that it was started with.
+    pub fn config_file(&self) -> &Path {
         &self.files.config
+    }
+
+    /// Memory that it has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
     pub fn control_socket(&self) -> &Path {

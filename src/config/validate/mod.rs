@@ -62,6 +62,11 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     if let Some(path) = check.absolute_path(raw.control_socket.as_ref(), MAX_SOCKET_PATH) {
         director.control_socket = path;
     }
+    if let Some(mode) = check.socket_mode(raw.control_socket_mode.as_ref()) {
+        director.control_socket_mode = mode;
+    }
+    director.control_socket_owner = check.account(raw.control_socket_owner.as_ref());
+    director.control_socket_group = check.account(raw.control_socket_group.as_ref());
     director.stats_file = check.absolute_path(raw.stats_file.as_ref(), usize::MAX);
     check.word(
         raw.no_socket.as_ref(),
@@ -110,6 +115,27 @@ impl Check<'_> {
             Some((_, value)) => *into = *value,
             None => self.refuse(field, format_args!("{} is not {}", quoted(field.value), field.key.noun)),
         }
+    }
+
+    /// Permissions that leave the socket to its owner at least.
+    fn socket_mode(&self, field: Option<&Field<&str>>) -> Option<u32> {
+        let field = field?;
+        let digits = field.value.len() <= 4 && field.value.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(field.value, 8).ok().filter(|mode| digits && (0o600..=0o777).contains(mode));
+        if mode.is_none() {
+            self.refuse(field, format_args!("{} is not {}", quoted(field.value), field.key.noun));
+        }
+        mode
+    }
+
+    /// The name of a user or a group, which is looked up where the socket is made.
+    fn account(&self, field: Option<&Field<&str>>) -> Option<String> {
+        let field = field?;
+        if field.value.is_empty() || field.value.contains(['\0', ':', '/']) {
+            self.refuse(field, format_args!("{} is not {}", quoted(field.value), field.key.noun));
+            return None;
+        }
+        Some(field.value.to_owned())
     }
 
     fn absolute_path(&self, field: Option<&Field<&str>>, max_bytes: usize) -> Option<PathBuf> {
