@@ -11,8 +11,8 @@ use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::collect::{InterfaceSource, QueueSource, Sources, WorkerSource};
 use pointsman::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,
-    ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
 
@@ -85,12 +85,15 @@ pub(crate) fn plan() -> TablePlan {
         address: address(text),
         weight,
         next_hop,
+        standing: Standing::Sound,
         quic_server_id: None,
     };
     let service = |vip, protocol, port, hash_by, real_servers| ServicePlan {
         id: 0,
         timeouts: FlowTimeouts::default(),
         previous_table_s: 0,
+        fallback: None,
+        quorum: Quorum::default(),
         key: ServiceKey { vip: address(vip), protocol, port },
         table_size: 251,
         hash_by,
