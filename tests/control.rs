@@ -108,7 +108,11 @@ fn the_client_gets_what_the_counters_say() {
     let document: Value = serde_json::from_str(&client.stats_document().unwrap()).unwrap();
     assert_eq!(document["totals"]["tx"]["packets"], 1);
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    assert_eq!(client.health().unwrap(), Health { status: "ok".to_owned(), version });
+    let Health { status, version: own, real_servers } = client.health().unwrap();
+    assert_eq!((status, own, real_servers.len()), ("ok".to_owned(), version, 4));
+    assert_eq!((real_servers[0].service.as_str(), real_servers[0].alive), ("tcp 192.168.88.15:80", true));
+    let [check] = &real_servers[0].health_checks[..] else { panic!("one check") };
+    assert_eq!((check.kind.as_str(), check.port, check.failures), ("http", 80, 5));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What can be asked at the control socket: paths, documents and what answers them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -15,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::explain::{ExplainQuery, LiveExplanation};
 use super::flows::{FilterError, FlowQuery, FlowTables};
 use crate::stats::collect::CollectError;
-use crate::stats::report::Report;
+use crate::stats::report::{HealthCheckReport, Report, StandingReport};
 
 /// `GET`: the statistics, a [`Report`].
 pub const STATS: &str = "/v1/stats";
-/// `GET`: that the director answers, a [`Health`].
+/// `GET`: that the director answers, and what health checks have found, a [`Health`].
 pub const HEALTH: &str = "/v1/health";
 
 /// `GET`: the flows that the workers remember, a [`FlowList`](super::flows::FlowList). The query may name `service`,
@@ -47,6 +48,25 @@ pub struct Health {
     pub status: String,
     /// Version of the program.
     pub version: String,
+    /// The real servers of all services.
+    pub real_servers: Vec<RealServerHealth>,
+}
+
+/// What health checks have found of a real server of one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealServerHealth {
+    /// Name of the service, as `tcp 192.168.88.15:80`.
+    pub service: String,
+    /// The real server's address.
+    pub address: IpAddr,
+    /// Whether frames can be sent to it.
+    pub alive: bool,
+    /// What its checks mean for it.
+    pub standing: StandingReport,
+    /// Whether it is the service's fallback server.
+    pub fallback: bool,
+    /// Its checks.
+    pub health_checks: Vec<HealthCheckReport>,
 }
 
 /// The answer to a request that cannot be served.
@@ -82,11 +102,14 @@ impl IntoResponse for ApiError {
 }
 
 async fn stats(State(handle): State<Handle>) -> Result<Json<Report>, ApiError> {
-    let failed = |error: CollectError| ApiError {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        message: format!("cannot make the statistics: {error}"),
-    };
-    (handle.stats)().map(Json).map_err(failed)
+    Ok(Json((handle.stats)()?))
+}
+
+impl From<CollectError> for ApiError {
+    fn from(error: CollectError) -> Self {
+        let message = format!("cannot make the statistics: {error}");
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message }
+    }
 }
 
 async fn flows(
@@ -122,8 +145,19 @@ impl From<FilterError> for ApiError {
     }
 }
 
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+async fn health(State(handle): State<Handle>) -> Result<Json<Health>, ApiError> {
+    let report = (handle.stats)()?;
+    let real_servers = report.virtual_services.into_iter().flat_map(|of| {
+        of.real_servers.into_iter().map(move |server| RealServerHealth {
+            service: of.service.clone(),
+            address: server.address,
+            alive: server.alive,
+            standing: server.standing,
+            fallback: server.fallback,
+            health_checks: server.health_checks,
+        })
+    });
+    Ok(Json(Health { status: "ok".to_owned(), version: report.version, real_servers: real_servers.collect() }))
 }
 
 async fn not_found(uri: Uri) -> ApiError {

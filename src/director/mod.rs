@@ -2,9 +2,10 @@
 //!
 //! Its thread waits for what happens (a signal, something the network says, the end of a worker), makes a new
 //! forwarding table of it and publishes it. The threads beside it: one for each worker, and one each for the neighbour
-//! table, the statistics, the control socket and signals.
+//! table, health checks, the statistics, the control socket and signals.
 
 mod error;
+mod health;
 pub mod layout;
 mod next_hops;
 pub mod plan;
@@ -24,11 +25,13 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
 use crate::config::{self, Config};
 use crate::control::socket::ControlSocket;
+use crate::health::HealthChecks;
 use crate::network::{NeighborWatch, NetworkEvent};
 use crate::service::ServiceKey;
 use crate::table::{Egress, ForwardingTable, Identities, Published, Reader};
 use crate::wire::MacAddress;
 use crate::xdp::XdpProgram;
+use health::Standings;
 use layout::InterfaceFacts;
 use next_hops::NextHops;
 use signals::Signal;
@@ -70,6 +73,8 @@ enum Event {
     Network(NetworkEvent),
     Signal(Signal),
     WorkerEnded(usize),
+    /// A real server went up or down.
+    Health,
 }
 
 /// Runs a director until it is told to stop.
@@ -97,6 +102,9 @@ struct Director {
     published: Arc<Published<ForwardingTable>>,
     current: Reader<ForwardingTable>,
     watch: NeighborWatch,
+    health: HealthChecks,
+    /// What the published table was built with.
+    standings: Standings,
     workers: Workers,
     exports: Exports,
     events: Receiver<Event>,
@@ -125,7 +133,8 @@ impl Director {
         let mut identities = Identities::default();
         let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), &mut identities, |_, _| None);
         let published = Published::new(ForwardingTable::build(&plan, None));
-        let exports = Exports::start(&config, control, &interfaces, &prepared, &published)?;
+        let health = threads::health(event_sender.clone())?;
+        let exports = Exports::start(&config, control, &interfaces, &prepared, &published, &health)?;
         let workers = Workers::start(prepared, &published, event_sender)?;
         let mut director = Self {
             options: options.clone(),
@@ -136,12 +145,15 @@ impl Director {
             current: published.reader(),
             published,
             watch,
+            health,
+            standings: Standings::default(),
             workers,
             exports,
             events,
             network,
         };
         director.resolve_first()?;
+        director.health.configure(&director.config);
         director.publish();
         director.next_hops.log_changes();
         director.take_services()?;
@@ -170,11 +182,14 @@ impl Director {
                 default(TIDY) => {
                     self.published.collect();
                     self.next_hops.log_changes();
+                    // Should the word of it have found no room.
+                    self.heed_health();
                     continue;
                 }
             };
             match event {
                 Ok(Event::Network(event)) => self.heed_network(event)?,
+                Ok(Event::Health) => self.heed_health(),
                 Ok(Event::Signal(Signal::Reload)) => self.reload(),
                 Ok(Event::Signal(Signal::Stop(name))) => {
                     tracing::info!(signal = name, "stopping");
@@ -246,10 +261,13 @@ impl Director {
 
     /// Builds a forwarding table of what is known and publishes it.
     fn publish(&mut self) {
+        self.show_paths();
+        self.standings = health::standings(&self.config, &self.health);
         let Self { config, interfaces, identities, next_hops, workers, .. } = self;
-        let plan = plan::table_plan(config, egresses(interfaces), workers.count(), identities, |address, mac| {
+        let mut plan = plan::table_plan(config, egresses(interfaces), workers.count(), identities, |address, mac| {
             next_hops.of(address, mac)
         });
+        health::apply(&self.standings, &mut plan);
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");
         self.published.publish(table);
@@ -317,6 +335,7 @@ impl Director {
         let gone = missing_in(&self.config, &new);
         self.config = new;
         self.watch.set_targets(self.next_hops.targets());
+        self.health.configure(&self.config);
         // A service that goes is no longer taken before the table forgets it, one that comes is in the table before it
         // is taken: no frame meets a table without its service.
         let mut result = Ok(());
@@ -337,6 +356,7 @@ impl Director {
         }
         self.workers.stop();
         self.watch.stop();
+        self.health.stop();
         self.exports.stop();
         tracing::info!("stopped");
     }
