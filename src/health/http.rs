@@ -1,6 +1,9 @@
 //! HTTP over any stream: one GET, and whether status and body are as wanted.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
@@ -8,7 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use regex::bytes::Regex;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::failure::{Answer, Failure, Good};
 use crate::config::HttpCheck;
@@ -32,7 +35,7 @@ impl HttpProbe {
     /// Makes the request over `stream`, which leads to `server`.
     pub(super) async fn ask(&self, stream: impl AsyncRead + AsyncWrite + Unpin, server: SocketAddr) -> Answer {
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Failure::Http)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(Unclosed(stream))).await.map_err(Failure::Http)?;
         let exchange = async {
             let response = sender.send_request(self.request(server)?).await.map_err(Failure::Http)?;
             let status = response.status().as_u16();
@@ -86,6 +89,33 @@ impl HttpProbe {
             return wrong(format!("the body does not match {:?}", pattern.as_str()));
         }
         Ok(())
+    }
+}
+
+/// A stream that is not shut down by FIN, which would leave TIME-WAIT behind; dropping it ends the connection by RST.
+struct Unclosed<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Unclosed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unclosed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
