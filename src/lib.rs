@@ -10,6 +10,7 @@ pub mod director;
 pub mod doctor;
 pub mod flow;
 pub mod forward;
+pub mod health;
 pub mod network;
 pub mod port;
 mod prefetch;

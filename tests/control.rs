@@ -114,6 +114,10 @@ fn the_client_gets_what_the_counters_say() {
     let health = client.health().unwrap();
     assert_eq!((health.status.as_str(), health.version.as_str()), ("ok", env!("CARGO_PKG_VERSION")));
     assert_eq!(health.services.len(), report.virtual_services.len());
+    let first = &health.services[0];
+    assert_eq!((first.service.as_str(), first.real_servers[0].up), ("tcp 192.168.88.15:80", true));
+    let [check] = &first.real_servers[0].health_checks[..] else { panic!("one check") };
+    assert_eq!((check.kind.as_str(), check.port, check.failures), ("http", 80, 5));
 }
 
 #[test]

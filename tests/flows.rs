@@ -19,8 +19,8 @@ use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, How, forward};
 use pointsman::service::ServiceKey;
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::Verdict;
 use pointsman::wire::MacAddress;
@@ -76,6 +76,7 @@ impl Director {
                 address: address(number),
                 weight,
                 next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
+                standing: Standing::Sound,
                 quic_server_id: None,
             })
             .collect();
@@ -86,6 +87,8 @@ impl Director {
             hash_by: HashBy::Flow,
             timeouts: FlowTimeouts::default(),
             previous_table_s: self.previous_table_s,
+            fallback: None,
+            quorum: Quorum::default(),
             real_servers: real_servers.clone(),
         };
         let plan = TablePlan {

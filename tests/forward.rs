@@ -20,8 +20,8 @@ use pointsman::flow::WorkerFlows;
 use pointsman::forward::{self, Counts};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::{DropReason, Verdict};
 use pointsman::wire::MacAddress;
@@ -38,6 +38,7 @@ fn real_servers(count: u8, alive: bool) -> Vec<RealServerPlan> {
             address: Ipv4Addr::new(192, 168, 88, 100 + number).into(),
             weight: 1,
             next_hop: alive.then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: 0 }),
+            standing: Standing::Sound,
             quic_server_id: None,
         })
         .collect()
@@ -49,6 +50,8 @@ fn table() -> ForwardingTable {
         id: 0,
         timeouts: FlowTimeouts::default(),
         previous_table_s: 0,
+        fallback: None,
+        quorum: Quorum::default(),
         key,
         table_size: 4093,
         hash_by: HashBy::Flow,

@@ -15,7 +15,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use pointsman::service::{Protocol, ServiceKey, address_bytes};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, Quorum, RealServerPlan, ServicePlan, Standing,
+    TablePlan,
 };
 use pointsman::wire::{Family, MacAddress, Shape, Subject};
 use proptest::prelude::*;
@@ -34,6 +35,8 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
             id: 0,
             timeouts: FlowTimeouts::default(),
             previous_table_s: 0,
+            fallback: None,
+            quorum: Quorum::default(),
             key: ServiceKey { vip: address(15), protocol: Protocol::Tcp, port: 80 },
             table_size: 1021,
             hash_by,
@@ -44,6 +47,7 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
                     address: address(number),
                     weight,
                     next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
+                    standing: Standing::Sound,
                     quic_server_id: None,
                 })
                 .collect(),
@@ -177,4 +181,98 @@ fn counters_live_on_in_the_next_table_and_its_generation_is_one_higher() {
     assert_eq!(next.services()[0].outcomes.of(1).unwrap().tx_packets.get(), 1);
     assert_eq!(next.real_servers()[0].outcomes.of(0).unwrap().tx_bytes.get(), 70);
     assert_eq!(next.real_servers()[1].outcomes.of(0).unwrap().tx_packets.get(), 0);
+}
+
+/// The plan with what health checks say of each real server, and a fallback server 99.
+fn plan_with_standings(standings: &[Standing], fallback: bool, quorum: Quorum) -> TablePlan {
+    let servers: Vec<(u8, u32, bool)> = (1..).zip(standings).map(|(number, _)| (number, 1, true)).collect();
+    let mut plan = plan(&servers, HashBy::Flow);
+    let service = &mut plan.services[0];
+    for (server, standing) in service.real_servers.iter_mut().zip(standings) {
+        server.standing = *standing;
+    }
+    service.quorum = quorum;
+    service.fallback = fallback.then(|| RealServerPlan {
+        id: 99,
+        address: address(99),
+        weight: 0,
+        standing: Standing::Sound,
+        ..service.real_servers[0].clone()
+    });
+    plan
+}
+
+/// Where each of a thousand flows goes.
+fn all_chosen(table: &ForwardingTable) -> Vec<Option<IpAddr>> {
+    (0..1000).map(|client| chosen(table, &flow(client, 4711))).collect()
+}
+
+proptest! {
+    /// Who is down or inhibited gets no new flow, its flows come back when it is up, no other flow ever moves, and the
+    /// shares (the Maglev table) stay as they are.
+    #[test]
+    fn standings_move_the_flows_of_their_own_server_only(kinds in prop::collection::vec(0u8..3, 2..6)) {
+        let standings: Vec<Standing> =
+            kinds.iter().map(|kind| [Standing::Sound, Standing::Inhibited, Standing::Failed][usize::from(*kind)]).collect();
+        let all_sound = vec![Standing::Sound; standings.len()];
+        let sound = ForwardingTable::build(&plan_with_standings(&all_sound, true, Quorum::default()), None);
+        let ill = ForwardingTable::build(&plan_with_standings(&standings, true, Quorum::default()), Some(&sound));
+        let again = ForwardingTable::build(&plan_with_standings(&all_sound, true, Quorum::default()), Some(&ill));
+        let takes_new = |of: IpAddr| (1..).zip(&standings).any(|(number, standing)| address(number) == of && *standing == Standing::Sound);
+        let anybody = standings.contains(&Standing::Sound);
+        for (before, now) in all_chosen(&sound).into_iter().zip(all_chosen(&ill)) {
+            let (before, now) = (before.unwrap(), now.unwrap());
+            let good = if anybody { takes_new(now) } else { now == address(99) };
+            prop_assert!(good, "a flow went to {}", now);
+            prop_assert!(now == before || !takes_new(before));
+        }
+        prop_assert_eq!(all_chosen(&again), all_chosen(&sound));
+        prop_assert_eq!(sound.services()[0].shares(), ill.services()[0].shares());
+        for (server, standing) in ill.real_servers().iter().zip(&standings) {
+            prop_assert_eq!(server.is_alive(), *standing != Standing::Failed);
+            prop_assert_eq!(server.weight, u32::from(*standing != Standing::Inhibited));
+        }
+    }
+}
+
+#[test]
+fn below_the_quorum_new_flows_go_to_the_fallback_server_if_there_is_one() {
+    use Standing::{Failed, Sound};
+    let quorum = Quorum { weight: 3, hysteresis: 1 };
+    let build = |standings: [Standing; 4], fallback, previous: Option<&ForwardingTable>| {
+        ForwardingTable::build(&plan_with_standings(&standings, fallback, quorum), previous)
+    };
+    let on_fallback = |table: &ForwardingTable| all_chosen(table).iter().all(|chosen| *chosen == Some(address(99)));
+    let four = build([Sound; 4], true, None);
+    let two = build([Sound, Sound, Failed, Failed], true, Some(&four));
+    assert!(two.services()[0].has_quorum() && !on_fallback(&two), "2 is within the band, and it was there before");
+    let one = build([Sound, Failed, Failed, Failed], true, Some(&two));
+    assert!(!one.services()[0].has_quorum() && on_fallback(&one));
+    assert!(one.real_servers()[0].is_alive(), "established flows stay where they are");
+    let three = build([Sound, Sound, Sound, Failed], true, Some(&one));
+    assert!(on_fallback(&three), "3 is within the band, and it was not there before");
+    let four = build([Sound; 4], true, Some(&three));
+    assert!(four.services()[0].has_quorum() && !on_fallback(&four));
+
+    let one = build([Sound, Failed, Failed, Failed], false, Some(&four));
+    assert!(
+        all_chosen(&one).iter().all(|chosen| *chosen == Some(address(1))),
+        "without a fallback whoever is left serves"
+    );
+    let none = build([Failed; 4], false, Some(&one));
+    assert!(all_chosen(&none).iter().all(Option::is_none));
+}
+
+#[test]
+fn a_fallback_server_serves_where_no_real_server_has_a_weight_and_is_nothing_without_a_mac() {
+    let mut plan = plan_with_standings(&[Standing::Sound; 2], true, Quorum::default());
+    for server in &mut plan.services[0].real_servers {
+        server.weight = 0;
+    }
+    let table = ForwardingTable::build(&plan, None);
+    assert!(all_chosen(&table).iter().all(|chosen| *chosen == Some(address(99))));
+    plan.services[0].fallback.as_mut().unwrap().next_hop = None;
+    let table = ForwardingTable::build(&plan, Some(&table));
+    assert!(all_chosen(&table).iter().all(Option::is_none));
+    assert!(table.real_servers()[2].is_fallback);
 }

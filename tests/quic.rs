@@ -18,8 +18,8 @@ use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, How, forward};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::Verdict;
 use pointsman::wire::MacAddress;
@@ -46,6 +46,7 @@ fn plan(servers: &[Server], with_ids: bool) -> TablePlan {
         address: address(number),
         weight,
         next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
+        standing: Standing::Sound,
         quic_server_id: with_ids.then(|| ServerId::new(&[0xa0, number]).unwrap()),
     };
     TablePlan {
@@ -58,6 +59,8 @@ fn plan(servers: &[Server], with_ids: bool) -> TablePlan {
             hash_by: HashBy::Flow,
             timeouts: FlowTimeouts::default(),
             previous_table_s: 0,
+            fallback: None,
+            quorum: Quorum::default(),
             real_servers: servers.iter().map(real_server).collect(),
         }],
         workers: 1,

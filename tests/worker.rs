@@ -25,8 +25,8 @@ use pointsman::port::memory::{MemoryFrame, MemoryPort};
 use pointsman::port::{Census, Port};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,
-    ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::DropReason;
 use pointsman::wire::MacAddress;
@@ -49,6 +49,8 @@ fn plan() -> TablePlan {
         id: 0,
         timeouts: FlowTimeouts::default(),
         previous_table_s: 0,
+        fallback: None,
+        quorum: Quorum::default(),
         key: ServiceKey { vip, protocol: Protocol::Tcp, port: 80 },
         table_size: 251,
         hash_by: HashBy::Flow,
@@ -59,6 +61,7 @@ fn plan() -> TablePlan {
                 address: Ipv4Addr::new(192, 168, 88, number).into(),
                 weight: 1,
                 next_hop: Some(NextHop { mac: real_server_mac(number), egress }),
+                standing: Standing::Sound,
                 quic_server_id: None,
             })
             .collect(),

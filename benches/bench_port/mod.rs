@@ -10,8 +10,8 @@ use pointsman::forward::{Counts, forward};
 use pointsman::port::{Census, Frame, Port};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, Member, NextHop, RealServerPlan,
-    ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, Member, NextHop, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
 use pointsman::worker::{IdlePolicy, WorkerSettings};
@@ -33,6 +33,8 @@ pub fn plan(services: u32, real_servers: u32) -> TablePlan {
                 id: 0,
                 timeouts: FlowTimeouts::default(),
                 previous_table_s: 0,
+                fallback: None,
+                quorum: Quorum::default(),
                 key: ServiceKey {
                     vip: Ipv4Addr::from(u32::from(VIP) + number).into(),
                     protocol: Protocol::Udp,
@@ -47,6 +49,7 @@ pub fn plan(services: u32, real_servers: u32) -> TablePlan {
                         address: member.address,
                         weight: 1,
                         next_hop: Some(NextHop { mac, egress: 0 }),
+                        standing: Standing::Sound,
                         quic_server_id: None,
                     })
                     .collect(),

@@ -10,7 +10,8 @@ use crate::config::DEFAULT_CONTROL_SOCKET;
 use crate::control::client::{Client, ClientError};
 use crate::flow::MemoryKind;
 use crate::stats::report::{
-    Drops, InterfaceReport, Latency, QueueReport, RealServerReport, Report, VirtualServiceReport, WorkerReport,
+    Drops, HealthCheckReport, HealthState, InterfaceReport, Latency, QueueReport, RealServerReport, Report,
+    StandingReport, VirtualServiceReport, WorkerReport,
 };
 
 /// Columns that the text fits in.
@@ -215,6 +216,11 @@ fn print_real_server(real_server: &RealServerReport, table_size: usize, out: &mu
         Some(_) => "down".to_owned(),
         None => "unknown: down".to_owned(),
     };
+    let next_hop = match real_server.standing {
+        StandingReport::Inhibited => format!("inhibited {next_hop}"),
+        _ if real_server.fallback => format!("fallback {next_hop}"),
+        _ => next_hop,
+    };
     let line = format!(
         "    {address:<16} {:>6} {:>7} {:>9} {:>9}  {next_hop}",
         count(real_server.weight.into()),
@@ -226,7 +232,18 @@ fn print_real_server(real_server: &RealServerReport, table_size: usize, out: &mu
         Some(egress) if line.len() + egress.len() < WIDTH => writeln!(out, "{line} {egress}"),
         Some(egress) => writeln!(out, "{line}\n{:>WIDTH$}", format!("by {egress}")),
         None => writeln!(out, "{line}"),
+    }?;
+    print_failed_checks(&real_server.health_checks, out)
+}
+
+fn print_failed_checks(checks: &[HealthCheckReport], out: &mut impl Write) -> io::Result<()> {
+    for check in checks.iter().filter(|check| check.state == HealthState::Down) {
+        let way = if check.via == "direct" { " by direct routing" } else { "" };
+        let port = if check.port == 0 { String::new() } else { format!(" {}", check.port) };
+        let result = check.last_result.as_deref().unwrap_or("not asked yet");
+        wrap(out, "      ", &format!("{}{port}{way} is down: {result}", check.kind), WIDTH)?;
     }
+    Ok(())
 }
 
 fn print_drops(drops: &Drops, out: &mut impl Write) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 pub mod edit;
 mod error;
+mod health;
 mod interface;
 mod prime;
 mod raw;
@@ -28,6 +29,10 @@ use crate::wire::MacAddress;
 use crate::wire::quic::ServerId;
 
 pub use error::{ConfigError, Finding, Warning};
+pub use health::{
+    CheckKind, CommandCheck, FallbackConfig, HealthCheckConfig, HttpCheck, HttpsCheck, InitialState, MAX_HEALTH_CHECKS,
+    StatusList, UdpCheck, Via,
+};
 pub use interface::{
     AttachMode, BusyPoll, CopyMode, FrameSize, InterfaceConfig, MAX_CORE, MAX_QUEUE, MAX_VIRTUAL_MACS, PollMode, Queues,
 };
@@ -253,6 +258,17 @@ pub struct VirtualServiceConfig {
     pub quic: bool,
     /// Octets of `quic_server_id`, 1 to 15; `None` without `quic`.
     pub quic_server_id_length: Option<u8>,
+    /// How its real servers are checked, unless they say otherwise; all checks must pass. In the order of the file.
+    #[serde(rename = "health_check")]
+    pub health_checks: Vec<HealthCheckConfig>,
+    /// Whether a real server that is down keeps its flows, as with weight 0, rather than being passed over.
+    pub inhibit_on_failure: bool,
+    /// Weight that must be alive for the real servers to be used rather than the fallback server.
+    pub quorum: u32,
+    /// So much more it takes to have the quorum again, and so much less to lose it.
+    pub quorum_hysteresis: u32,
+    /// Who takes new flows while no real server does.
+    pub fallback: Option<FallbackConfig>,
     /// In the order of the file; no address appears twice, each is of the same family as the VIP.
     #[serde(rename = "real_server")]
     pub real_servers: Vec<RealServerConfig>,
@@ -289,4 +305,9 @@ pub struct RealServerConfig {
     pub mac: Option<MacAddress>,
     /// What it is known by in the QUIC connection ids that it chooses; no two of a service have the same.
     pub quic_server_id: Option<ServerId>,
+    /// How it is checked; `None` = as its service says.
+    #[serde(rename = "health_check")]
+    pub health_checks: Option<Vec<HealthCheckConfig>>,
+    /// Whether it keeps its flows when it is down; `None` = as its service says.
+    pub inhibit_on_failure: Option<bool>,
 }

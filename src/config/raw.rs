@@ -11,7 +11,16 @@ const VIRTUAL_SERVICE: Key =
     Key::optional("virtual_service", "an array of tables", "[[virtual_service]], in double brackets");
 const REAL_SERVER: Key =
     Key::optional("real_server", "an array of tables", "[[virtual_service.real_server]], in double brackets");
+const HEALTH_CHECK: Key =
+    Key::optional("health_check", "an array of tables", "[[virtual_service.health_check]], in double brackets");
+const REAL_SERVER_HEALTH_CHECK: Key = Key::optional(
+    "health_check",
+    "an array of tables",
+    "[[virtual_service.real_server.health_check]], in double brackets, or [] for none",
+);
+const FALLBACK: Key = Key::optional("fallback", "a table", "one [virtual_service.fallback] table");
 
+const TRUE_OR_FALSE: &str = "true or false";
 const RING_SIZE: &str = "a power of two from 64 to 65536";
 
 /// All tables of a file.
@@ -78,6 +87,11 @@ pub(super) struct RawVirtualService<'t> {
     pub(super) previous_table_s: Option<Field<i64>>,
     pub(super) quic: Option<Field<bool>>,
     pub(super) quic_server_id_length: Option<Field<i64>>,
+    pub(super) health_checks: Vec<RawHealthCheck<'t>>,
+    pub(super) inhibit_on_failure: Option<Field<bool>>,
+    pub(super) quorum: Option<Field<i64>>,
+    pub(super) quorum_hysteresis: Option<Field<i64>>,
+    pub(super) fallback: Option<RawFallback<'t>>,
     pub(super) real_servers: Vec<RawRealServer<'t>>,
 }
 
@@ -87,6 +101,41 @@ pub(super) struct RawRealServer<'t> {
     pub(super) weight: Option<Field<i64>>,
     pub(super) mac: Option<Field<&'t str>>,
     pub(super) quic_server_id: Option<Field<&'t str>>,
+    pub(super) health_checks: Option<Vec<RawHealthCheck<'t>>>,
+    pub(super) inhibit_on_failure: Option<Field<bool>>,
+}
+
+pub(super) struct RawFallback<'t> {
+    pub(super) place: Place,
+    pub(super) address: Option<Field<&'t str>>,
+    pub(super) mac: Option<Field<&'t str>>,
+}
+
+pub(super) struct RawHealthCheck<'t> {
+    pub(super) place: Place,
+    pub(super) kind: Option<Field<&'t str>>,
+    pub(super) via: Option<Field<&'t str>>,
+    pub(super) port: Option<Field<i64>>,
+    pub(super) interval_ms: Option<Field<i64>>,
+    pub(super) timeout_ms: Option<Field<i64>>,
+    pub(super) rise: Option<Field<i64>>,
+    pub(super) fall: Option<Field<i64>>,
+    pub(super) initial: Option<Field<&'t str>>,
+    pub(super) jitter_percent: Option<Field<i64>>,
+    pub(super) flap_window_s: Option<Field<i64>>,
+    pub(super) path: Option<Field<&'t str>>,
+    pub(super) host: Option<Field<&'t str>>,
+    pub(super) status: Option<Field<&'t str>>,
+    pub(super) body_contains: Option<Field<&'t str>>,
+    pub(super) body_matches: Option<Field<&'t str>>,
+    pub(super) tls_verify: Option<Field<bool>>,
+    pub(super) tls_ca: Option<Field<&'t str>>,
+    pub(super) sni: Option<Field<&'t str>>,
+    pub(super) send: Option<Field<&'t str>>,
+    pub(super) send_hex: Option<Field<&'t str>>,
+    pub(super) expect: Option<Field<&'t str>>,
+    pub(super) expect_hex: Option<Field<&'t str>>,
+    pub(super) command: Option<Field<Vec<Item<&'t str>>>>,
 }
 
 /// Reads a parsed file; what has the wrong type or an unknown name is noted in `findings` and left out.
@@ -151,7 +200,6 @@ impl<'t> RawInterface<'t> {
         const MICROSECONDS: &str = "a time in microseconds";
         const RING: &str = "a ring size";
         const FLAG: &str = "a switch";
-        const TRUE_OR_FALSE: &str = "true or false";
         Self {
             place: table.place.clone(),
             name: table.text(Key::required("name", "an interface name", NAME)),
@@ -216,6 +264,11 @@ impl<'t> RawVirtualService<'t> {
                 "a length in bytes",
                 "1 to 15",
             )),
+            health_checks: table.tables(HEALTH_CHECK, "[[virtual_service.health_check]]", RawHealthCheck::read),
+            inhibit_on_failure: table.flag(Key::optional("inhibit_on_failure", "a truth value", TRUE_OR_FALSE)),
+            quorum: table.integer(Key::optional("quorum", "a weight", "1 to 4294967295")),
+            quorum_hysteresis: table.integer(Key::optional("quorum_hysteresis", "a weight", "0 to 4294967295")),
+            fallback: table.table(FALLBACK, "[virtual_service.fallback]", RawFallback::read),
             real_servers: table.tables(REAL_SERVER, "[[virtual_service.real_server]]", RawRealServer::read),
         }
     }
@@ -233,6 +286,64 @@ impl<'t> RawRealServer<'t> {
             weight: table.integer(Key::optional("weight", "a weight", "0 (no new flows) to 65535")),
             mac: table.text(Key::optional("mac", "a MAC", MAC)),
             quic_server_id: table.text(Key::optional("quic_server_id", "a server id", SERVER_ID)),
+            health_checks: table.tables_if_any(
+                REAL_SERVER_HEALTH_CHECK,
+                "[[virtual_service.real_server.health_check]]",
+                RawHealthCheck::read,
+            ),
+            inhibit_on_failure: table.flag(Key::optional("inhibit_on_failure", "a truth value", TRUE_OR_FALSE)),
+        }
+    }
+}
+
+impl<'t> RawFallback<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        const ADDRESS: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.9\"";
+        const MAC: &str = "six pairs of hex digits in quotes such as \"02:00:00:00:00:09\"";
+        Self {
+            place: table.place.clone(),
+            address: table.text(Key::required("address", "an IP address", ADDRESS)),
+            mac: table.text(Key::optional("mac", "a MAC", MAC)),
+        }
+    }
+}
+
+impl<'t> RawHealthCheck<'t> {
+    fn read(table: &mut Table<'t>) -> Self {
+        const KIND: &str = "\"tcp\", \"http\", \"https\", \"udp\", \"icmp\" or \"command\"";
+        const PATH: &str = "a path such as \"/health\"";
+        const HOST: &str = "a name such as \"www.example.net\"";
+        const STATUS: &str = "statuses from 100 to 599 such as \"200-299,304\"";
+        const REGEX: &str = "one such as \"ready|idle\"";
+        const FILE: &str = "an absolute path such as \"/etc/ssl/own-ca.pem\"";
+        const HEX: &str = "pairs of hex digits in quotes such as \"0a1b\"";
+        const COMMAND: &str = "a list such as [\"/usr/local/bin/check\", \"argument\"]";
+        const TEXT: &str = "a text in quotes";
+        Self {
+            place: table.place.clone(),
+            kind: table.text(Key::required("kind", "a kind of check", KIND)),
+            via: table.text(Key::optional("via", "a way", "\"address\" or \"direct\"")),
+            port: table.integer(Key::optional("port", "a port", "1 to 65535")),
+            interval_ms: table.integer(Key::optional("interval_ms", "a time in milliseconds", "20 to 3600000")),
+            timeout_ms: table.integer(Key::optional("timeout_ms", "a time in milliseconds", "1 to 600000")),
+            rise: table.integer(Key::optional("rise", "a number of answers", "1 to 1000")),
+            fall: table.integer(Key::optional("fall", "a number of answers", "1 to 1000")),
+            initial: table.text(Key::optional("initial", "a state", "\"up\" or \"down\"")),
+            jitter_percent: table.integer(Key::optional("jitter_percent", "a percentage", "0 to 50")),
+            flap_window_s: table.integer(Key::optional("flap_window_s", "a time in seconds", "0 to 86400")),
+            path: table.text(Key::optional("path", "a path of a URL", PATH)),
+            host: table.text(Key::optional("host", "a host", HOST)),
+            status: table.text(Key::optional("status", "a list of statuses", STATUS)),
+            body_contains: table.text(Key::optional("body_contains", "a text", TEXT)),
+            body_matches: table.text(Key::optional("body_matches", "a regular expression", REGEX)),
+            tls_verify: table.flag(Key::optional("tls_verify", "a truth value", TRUE_OR_FALSE)),
+            tls_ca: table.text(Key::optional("tls_ca", "a path of a file", FILE)),
+            sni: table.text(Key::optional("sni", "a host", HOST)),
+            send: table.text(Key::optional("send", "a text", TEXT)),
+            send_hex: table.text(Key::optional("send_hex", "hex digits", HEX)),
+            expect: table.text(Key::optional("expect", "a text", TEXT)),
+            expect_hex: table.text(Key::optional("expect_hex", "hex digits", HEX)),
+            command: table.texts(Key::optional("command", "a list of words", COMMAND), "a word"),
         }
     }
 }
@@ -252,7 +363,8 @@ pub struct AcceptedKey {
     pub value: ValueKind,
 }
 
-/// Every key that a file may have: what the reading code asks for, so never out of date.
+/// Every key that a file may have: what the reading code asks for, so never out of date. The checks of a real server
+/// have the keys of those of a service, which are listed once.
 #[must_use]
 pub fn accepted_keys() -> Vec<AcceptedKey> {
     let (empty, findings) = (DeTable::new(), Findings::default());
@@ -274,6 +386,8 @@ pub fn accepted_keys() -> Vec<AcceptedKey> {
     note("interface.busy_poll", &|table| drop(RawBusyPoll::read(table)));
     note("virtual_service", &|table| drop(RawVirtualService::read(table)));
     note("virtual_service.real_server", &|table| drop(RawRealServer::read(table)));
+    note("virtual_service.health_check", &|table| drop(RawHealthCheck::read(table)));
+    note("virtual_service.fallback", &|table| drop(RawFallback::read(table)));
     all
 }
 
@@ -291,5 +405,9 @@ pub(super) fn advice_for_stray(name: &str, header: &str, accepted: &[Key]) -> St
 
 /// How the file writes the table of a dotted path.
 fn header_of(table: &str) -> String {
-    if matches!(table, "director" | "interface.busy_poll") { format!("[{table}]") } else { format!("[[{table}]]") }
+    if matches!(table, "director" | "interface.busy_poll" | "virtual_service.fallback") {
+        format!("[{table}]")
+    } else {
+        format!("[[{table}]]")
+    }
 }

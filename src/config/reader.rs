@@ -210,6 +210,18 @@ impl<'t> Table<'t> {
         tables.collect()
     }
 
+    /// The same, but `None` where the key is not there.
+    pub(super) fn tables_if_any<T>(
+        &mut self,
+        key: Key,
+        header: &'static str,
+        read: fn(&mut Table<'t>) -> T,
+    ) -> Option<Vec<T>> {
+        let is_there = self.entries.contains_key(key.name);
+        let tables = self.tables(key, header, read);
+        is_there.then_some(tables)
+    }
+
     /// Reports the keys that nobody asked for, and the required ones that are not there.
     pub(super) fn finish(mut self) {
         for (name, _) in self.entries {

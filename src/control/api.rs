@@ -23,12 +23,11 @@ use super::flows::{FlowList, FlowQuery, FlowTables};
 use super::openapi::{self, OPENAPI, about};
 use super::{change, services};
 use crate::stats::collect::CollectError;
-use crate::stats::report::Report;
-use crate::table::RealServer;
+use crate::stats::report::{HealthCheckReport, HealthState, RealServerReport, Report, StandingReport};
 
 /// `GET`: the statistics, a [`Report`].
 pub const STATS: &str = "/v1/stats";
-/// `GET`: that the director answers, a [`Health`].
+/// `GET`: that the director answers, and what health checks have found, a [`Health`].
 pub const HEALTH: &str = "/v1/health";
 
 /// `GET`: the flows that the workers remember, a [`FlowList`]. The query may name `service`,
@@ -72,9 +71,15 @@ pub struct RealServerHealth {
     pub weight: u32,
     /// Whether frames are sent to it.
     pub up: bool,
-    /// Why not.
+    /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What its health checks mean for it.
+    pub standing: StandingReport,
+    /// Whether it is the service's fallback server.
+    pub fallback: bool,
+    /// Its health checks.
+    pub health_checks: Vec<HealthCheckReport>,
 }
 
 /// By what the server reaches the director.
@@ -118,10 +123,7 @@ pub(super) fn router(handle: Handle) -> Router {
 }
 
 async fn stats(State(handle): State<Handle>) -> Result<Json<Report>, ApiError> {
-    let failed = |error: CollectError| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot make the statistics: {error}"))
-    };
-    (handle.stats)().map(Json).map_err(failed)
+    Ok(Json((handle.stats)()?))
 }
 
 async fn flows(State(handle): State<Handle>, Query(query): Query<FlowQuery>) -> Result<Response, ApiError> {
@@ -136,27 +138,55 @@ async fn explain(
     Ok(Json(handle.flows.explain(&query.question()?)))
 }
 
-async fn health(State(handle): State<Handle>) -> Json<Health> {
+async fn health(State(handle): State<Handle>) -> Result<Json<Health>, ApiError> {
     let running = handle.director.running();
-    let reader = handle.flows.tables.reader();
-    let table = reader.pin();
-    let services = table.services().iter().map(|service| {
-        let real_servers: Vec<RealServerHealth> = table.real_servers_of(service).iter().map(real_server).collect();
-        let available = real_servers.iter().filter(|server| server.up && server.weight > 0).count();
-        ServiceHealth { service: service.key.to_string(), available, real_servers }
+    let report = (handle.stats)()?;
+    let services = report.virtual_services.into_iter().map(|service| {
+        let real_servers: Vec<_> = service.real_servers.into_iter().map(RealServerHealth::from).collect();
+        let available = real_servers.iter().filter(|server| server.takes_new_flows()).count();
+        ServiceHealth { service: service.service, available, real_servers }
     });
-    Json(Health {
+    Ok(Json(Health {
         status: "ok".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: report.version,
         revision: running.revision.clone(),
         unsaved_changes: running.unsaved_changes,
         services: services.collect(),
-    })
+    }))
 }
 
-fn real_server(server: &RealServer) -> RealServerHealth {
-    let reason = server.next_hop.is_none().then(|| "nobody answers for its address: it has no MAC address".to_owned());
-    RealServerHealth { address: server.address, weight: server.weight, up: server.is_alive(), reason }
+impl RealServerHealth {
+    fn takes_new_flows(&self) -> bool {
+        self.up && self.weight > 0 && self.standing == StandingReport::Sound && !self.fallback
+    }
+}
+
+impl From<RealServerReport> for RealServerHealth {
+    fn from(server: RealServerReport) -> Self {
+        let failing = server.health_checks.iter().find(|check| check.state == HealthState::Down);
+        let reason = match failing {
+            Some(check) => {
+                let result = check.last_result.as_deref().unwrap_or("no answer yet");
+                Some(format!("health check {}: {result}", check.kind))
+            }
+            None => (!server.alive).then(|| "nobody answers for its address: it has no MAC address".to_owned()),
+        };
+        Self {
+            address: server.address,
+            weight: server.weight,
+            up: server.alive,
+            reason,
+            standing: server.standing,
+            fallback: server.fallback,
+            health_checks: server.health_checks,
+        }
+    }
+}
+
+impl From<CollectError> for ApiError {
+    fn from(error: CollectError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot make the statistics: {error}"))
+    }
 }
 
 async fn not_found(uri: Uri) -> ApiError {

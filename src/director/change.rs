@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::difference::difference;
+use super::health::{self, Standings};
 use super::next_hops::{Find, NextHops};
 use super::{Director, DirectorError, Options, egresses, plan, start};
 use crate::config::{self, Config, DirectorConfig, RestartNeeded, edit};
 use crate::control::command::{ChangeReport, ChangeRequest, Command, Refusal, Running};
 use crate::service::ServiceKey;
-use crate::table::{ForwardingTable, Identities};
+use crate::table::{ForwardingTable, Identities, TablePlan};
 
 /// A configuration that can be applied, with all that is made of it.
 struct Candidate {
     config: Config,
     next_hops: NextHops,
     identities: Identities,
+    plan: TablePlan,
+    /// What health checks said when the table was built.
+    standings: Standings,
     table: ForwardingTable,
     build_time: Duration,
     restart_needed: Vec<RestartNeeded>,
@@ -141,12 +145,14 @@ impl Director {
         let mut identities = self.identities.clone();
         let started = Instant::now();
         let egresses = egresses(&self.interfaces);
-        let plan = plan::table_plan(&new, egresses, self.workers.count(), &mut identities, |address, mac| {
+        let mut plan = plan::table_plan(&new, egresses, self.workers.count(), &mut identities, |address, mac| {
             next_hops.of(address, mac)
         });
+        let standings = health::standings(&new, &self.health);
+        health::apply(&standings, &mut plan);
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         let build_time = started.elapsed();
-        Ok(Candidate { config: new, next_hops, identities, table, build_time, restart_needed, warnings })
+        Ok(Candidate { config: new, next_hops, identities, plan, standings, table, build_time, restart_needed, warnings })
     }
 
     /// Applies a configuration. What fails does not keep the rest from being done.
@@ -156,6 +162,16 @@ impl Director {
         self.next_hops = new.next_hops;
         self.identities = new.identities;
         self.watch.set_targets(self.next_hops.targets());
+        self.health.configure(&self.config);
+        self.show_paths();
+        self.standings = health::standings(&self.config, &self.health);
+        let mut table = new.table;
+        if self.standings != new.standings {
+            // Checks that are new say what they were configured to say at first.
+            let mut plan = new.plan;
+            health::apply(&self.standings, &mut plan);
+            table = ForwardingTable::build(&plan, Some(&table));
+        }
         // A service that goes is no longer taken before the table forgets it, one that comes is in the table before it
         // is taken: no frame meets a table without its service.
         let mut result = Ok(());
@@ -164,8 +180,8 @@ impl Director {
             let removed = interface.program.remove_services(gone.iter().copied());
             result = result.and(removed).and(interface.program.update_settings(&settings));
         }
-        tracing::debug!(generation = new.table.generation(), "publishing a forwarding table");
-        self.published.publish(new.table);
+        tracing::debug!(generation = table.generation(), "publishing a forwarding table");
+        self.published.publish(table);
         self.take_services().and(result.map_err(DirectorError::from))
     }
 

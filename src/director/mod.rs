@@ -2,12 +2,13 @@
 //!
 //! Its thread waits for what happens (a signal, something the network says, the end of a worker), makes a new
 //! forwarding table of it and publishes it. The threads beside it: one for each worker, and one each for the neighbour
-//! table, the statistics, the control socket and signals.
+//! table, health checks, the statistics, the control socket and signals.
 
 mod change;
 mod difference;
 mod document;
 mod error;
+mod health;
 pub mod layout;
 mod next_hops;
 pub mod plan;
@@ -27,12 +28,14 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 use crate::config::{self, Config};
 use crate::control::command::{self, Command, DirectorEnd, Running};
 use crate::control::socket::{Access, ControlSocket};
+use crate::health::HealthChecks;
 use crate::network::{NeighborWatch, NetworkEvent};
 use crate::service::ServiceKey;
 use crate::table::{Egress, ForwardingTable, Identities, Published, Reader};
 use crate::wire::MacAddress;
 use crate::xdp::XdpProgram;
 use document::Document;
+use health::Standings;
 use layout::InterfaceFacts;
 use next_hops::{Find, NextHops};
 use signals::Signal;
@@ -75,6 +78,8 @@ enum Event {
     Signal(Signal),
     WorkerEnded(usize),
     Command(Command),
+    /// A real server went up or down.
+    Health,
 }
 
 /// Runs a director until it is told to stop.
@@ -107,6 +112,9 @@ struct Director {
     published: Arc<Published<ForwardingTable>>,
     current: Reader<ForwardingTable>,
     watch: NeighborWatch,
+    health: HealthChecks,
+    /// What the published table was built with.
+    standings: Standings,
     workers: Workers,
     exports: Exports,
     control: DirectorEnd,
@@ -136,8 +144,9 @@ impl Director {
         let mut identities = Identities::default();
         let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), &mut identities, |_, _| None);
         let published = Published::new(ForwardingTable::build(&plan, None));
+        let health = threads::health(event_sender.clone())?;
         let (handle, control) = command::connect(Running::default());
-        let exports = Exports::start(&config, (socket, handle), &interfaces, &prepared, &published)?;
+        let exports = Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, &health)?;
         let workers = Workers::start(prepared, &published, event_sender)?;
         let mut director = Self {
             options: options.clone(),
@@ -149,6 +158,8 @@ impl Director {
             current: published.reader(),
             published,
             watch,
+            health,
+            standings: Standings::default(),
             workers,
             exports,
             control,
@@ -156,6 +167,7 @@ impl Director {
             network,
         };
         director.resolve_first()?;
+        director.health.configure(&director.config);
         director.publish();
         director.next_hops.log_changes();
         director.take_services()?;
@@ -185,12 +197,15 @@ impl Director {
                 default(TIDY) => {
                     self.published.collect();
                     self.next_hops.log_changes();
+                    // Should the word of it have found no room.
+                    self.heed_health();
                     continue;
                 }
             };
             match event {
                 Ok(Event::Network(event)) => self.heed_network(event)?,
                 Ok(Event::Command(command)) => self.execute(command),
+                Ok(Event::Health) => self.heed_health(),
                 Ok(Event::Signal(Signal::Reload)) => self.reload(),
                 Ok(Event::Signal(Signal::Stop(name))) => {
                     tracing::info!(signal = name, "stopping");
@@ -262,10 +277,13 @@ impl Director {
 
     /// Builds a forwarding table of what is known and publishes it.
     fn publish(&mut self) {
+        self.show_paths();
+        self.standings = health::standings(&self.config, &self.health);
         let Self { config, interfaces, identities, next_hops, workers, .. } = self;
-        let plan = plan::table_plan(config, egresses(interfaces), workers.count(), identities, |address, mac| {
+        let mut plan = plan::table_plan(config, egresses(interfaces), workers.count(), identities, |address, mac| {
             next_hops.of(address, mac)
         });
+        health::apply(&self.standings, &mut plan);
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");
         self.published.publish(table);
@@ -292,6 +310,7 @@ impl Director {
         }
         self.workers.stop();
         self.watch.stop();
+        self.health.stop();
         self.exports.stop();
         tracing::info!("stopped");
     }

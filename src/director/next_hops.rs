@@ -46,10 +46,13 @@ impl NextHops {
     pub(super) fn update(&mut self, config: &Config, indices: &[u32], find: Find) -> Result<(), DirectorError> {
         let mut routes = BTreeMap::new();
         let mut complaints = Vec::new();
-        let real_servers = config.virtual_services.iter().flat_map(|service| &service.real_servers);
+        let addresses = config.virtual_services.iter().flat_map(|service| {
+            let fallback = service.fallback.iter().map(|server| (server.address, server.mac));
+            service.real_servers.iter().map(|server| (server.address, server.mac)).chain(fallback)
+        });
         let mut by_address: BTreeMap<IpAddr, bool> = BTreeMap::new();
-        for real_server in real_servers {
-            *by_address.entry(real_server.address).or_default() |= real_server.mac.is_none();
+        for (address, mac) in addresses {
+            *by_address.entry(address).or_default() |= mac.is_none();
         }
         for (address, resolve) in by_address {
             if let (Find::New, Some(known)) = (find, self.routes.get(&address)) {
@@ -101,6 +104,11 @@ impl NextHops {
         let route = self.routes.get(&address)?;
         let mac = mac.or_else(|| self.macs.get(&(route.device_index, address)).copied())?;
         Some(NextHop { mac, egress: route.egress? })
+    }
+
+    /// The device that leads to a real server, and how it is reached there.
+    pub(super) fn device_of(&self, address: IpAddr, mac: Option<MacAddress>) -> Option<(u32, NextHop)> {
+        Some((self.routes.get(&address)?.device_index, self.of(address, mac)?))
     }
 
     /// Whether the MAC address of every real server is known.

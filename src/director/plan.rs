@@ -6,8 +6,8 @@ use crate::clock;
 use crate::config::{Config, Persistence, VirtualServiceConfig};
 use crate::service::address_bytes;
 use crate::table::{
-    DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
-    TablePlan,
+    DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, HashBy, Identities, NextHop, Quorum, RealServerPlan, ServicePlan,
+    Standing, TablePlan,
 };
 use crate::wire::MacAddress;
 
@@ -84,6 +84,15 @@ fn service_plan(
             Persistence::None => HashBy::Flow,
             Persistence::Client => HashBy::Client,
         },
+        quorum: Quorum { weight: service.quorum, hysteresis: service.quorum_hysteresis },
+        fallback: service.fallback.as_ref().map(|fallback| RealServerPlan {
+            id: 0,
+            address: fallback.address,
+            weight: 0,
+            next_hop: next_hop(fallback.address, fallback.mac),
+            standing: Standing::Sound,
+            quic_server_id: None,
+        }),
         real_servers: service
             .real_servers
             .iter()
@@ -92,6 +101,7 @@ fn service_plan(
                 address: real_server.address,
                 weight: real_server.weight,
                 next_hop: next_hop(real_server.address, real_server.mac),
+                standing: Standing::Sound,
                 quic_server_id: real_server.quic_server_id,
             })
             .collect(),

@@ -16,6 +16,7 @@ use crate::control::command::DirectorHandle;
 use crate::control::flows::FlowTables;
 use crate::control::server::Server;
 use crate::control::socket::ControlSocket;
+use crate::health::HealthChecks;
 use crate::port::xsk;
 use crate::stats::collect::{Collector, InterfaceSource, QueueSource, Sources, WorkerSource};
 use crate::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
@@ -97,6 +98,13 @@ impl Drop for Ended {
     }
 }
 
+/// Starts the thread that checks real servers. When one goes up or down, an event says so.
+pub(super) fn health(events: Sender<Event>) -> Result<HealthChecks, DirectorError> {
+    let notify = Box::new(move || drop(events.try_send(Event::Health)));
+    HealthChecks::start(notify)
+        .map_err(|source| DirectorError::System { action: "start the thread for health checks", source })
+}
+
 /// The ways by which numbers leave: the control socket and the statistics file.
 pub(super) struct Exports {
     server: Server,
@@ -111,12 +119,17 @@ impl Exports {
         interfaces: &[Interface],
         prepared: &[Prepared],
         tables: &Arc<Published<ForwardingTable>>,
+        health: &HealthChecks,
     ) -> Result<Self, DirectorError> {
+        let found = health.reader();
         let sources = Sources {
             started_at: Moment::now(),
             workers: prepared.iter().map(|worker| worker_source(worker, interfaces)).collect(),
             interfaces: interfaces.iter().map(interface_source).collect::<Result<_, _>>()?,
             tables: Arc::clone(tables),
+            health: Box::new(move || {
+                found().into_iter().map(|(of, checks)| ((of.service, of.real_server), checks)).collect()
+            }),
         };
         let collector = Arc::new(Collector::new(sources));
         let sampler = match &config.director.stats_file {

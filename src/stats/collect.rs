@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,16 +14,17 @@ use hdrhistogram::AdditionError;
 
 use super::flows::{FlowActivity, FlowTableReport};
 use super::report::{
-    AttachMode, BatchSize, BusyIdle, Drops, Frames, Identity, InterfaceReport, KernelRingStatistics, Moment,
-    QueueReport, RealServerReport, Report, SCHEMA_VERSION, Totals, Traffic, VirtualServiceReport, WorkerReport,
-    XdpCounts,
+    AttachMode, BatchSize, BusyIdle, Drops, Frames, HealthCheckReport, Identity, InterfaceReport, KernelRingStatistics,
+    Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION, StandingReport, Totals, Traffic,
+    VirtualServiceReport, WorkerReport, XdpCounts,
 };
 use super::summary::LatencyReading;
 use crate::clock;
 use crate::counters::latency::SnapshotError;
 use crate::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
 use crate::flow::FlowReader;
-use crate::table::{ForwardingTable, HashBy, Published, RealServer, VirtualService};
+use crate::service::ServiceKey;
+use crate::table::{ForwardingTable, HashBy, Published, RealServer, Standing, VirtualService};
 use crate::verdict::DropReason;
 
 /// Something that is read anew for each report, from whatever thread makes it.
@@ -38,7 +40,12 @@ pub struct Sources {
     pub interfaces: Vec<InterfaceSource>,
     /// Where the forwarding table is published.
     pub tables: Arc<Published<ForwardingTable>>,
+    /// What health checks have found.
+    pub health: Reading<HealthReading>,
 }
+
+/// The health checks of real servers, by service and address.
+pub type HealthReading = HashMap<(ServiceKey, IpAddr), Vec<HealthCheckReport>>;
 
 /// What is to be read of one worker.
 pub struct WorkerSource {
@@ -174,11 +181,18 @@ impl Collector {
             shares.by_service = table.services().iter().map(VirtualService::shares).collect();
             shares.generation = Some(table.generation());
         }
+        let mut health = (self.sources.health)();
         let services = table
             .services()
             .iter()
             .zip(&shares.by_service)
-            .map(|(service, shares)| virtual_service(&table, service, shares))
+            .map(|(service, shares)| {
+                let mut report = virtual_service(&table, service, shares);
+                for real_server in &mut report.real_servers {
+                    real_server.health_checks = health.remove(&(service.key, real_server.address)).unwrap_or_default();
+                }
+                report
+            })
             .collect();
         (table.generation(), services)
     }
@@ -309,6 +323,7 @@ pub(crate) fn virtual_service(
         tx: outcomes.tx,
         drops: outcomes.drops,
         drop_bytes: outcomes.drop_bytes,
+        has_quorum: service.has_quorum(),
         real_servers,
     }
 }
@@ -320,6 +335,13 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
         address: real_server.address,
         weight: real_server.weight,
         alive: real_server.is_alive(),
+        fallback: real_server.is_fallback,
+        standing: match real_server.standing {
+            Standing::Sound => StandingReport::Sound,
+            Standing::Inhibited => StandingReport::Inhibited,
+            Standing::Failed => StandingReport::Failed,
+        },
+        health_checks: Vec::new(),
         next_hop: real_server.next_hop.map(|hop| hop.mac),
         egress: egress.map(|egress| egress.name.clone()),
         share_slots,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::availability::{Quorum, Standing};
 use super::hash::FlowHasher;
 use super::identity::Identities;
 use super::maglev::{Maglev, Member};
@@ -66,6 +67,10 @@ pub struct ServicePlan {
     pub previous_table_s: u32,
     /// Its real servers.
     pub real_servers: Vec<RealServerPlan>,
+    /// Who takes new flows while none of them does, or while they are below `quorum`; its weight does not count.
+    pub fallback: Option<RealServerPlan>,
+    /// How much weight must be alive for the real servers to be used rather than `fallback`.
+    pub quorum: Quorum,
 }
 
 /// How long a flow is remembered without a packet, in seconds.
@@ -97,6 +102,8 @@ pub struct RealServerPlan {
     pub weight: u32,
     /// How it is reached; `None` counts as down.
     pub next_hop: Option<NextHop>,
+    /// What health checks say of it.
+    pub standing: Standing,
     /// What it is known by in the QUIC connection ids that it chooses; the ids of a service have one length.
     pub quic_server_id: Option<ServerId>,
 }
@@ -122,7 +129,7 @@ impl TablePlan {
     pub fn numbered(mut self, identities: &mut Identities) -> Self {
         for service in &mut self.services {
             service.id = identities.service(service.key);
-            for real_server in &mut service.real_servers {
+            for real_server in service.real_servers.iter_mut().chain(&mut service.fallback) {
                 real_server.id = identities.real_server(service.key, real_server.address);
             }
         }
@@ -158,7 +165,8 @@ pub struct VirtualService {
     pub timeouts: FlowTimeouts,
     maglev: Arc<Maglev>,
     members: Arc<[Member]>,
-    /// Lasting numbers of the members, and which of them are alive: a change of either may move flows without entries.
+    /// Lasting numbers of the members, and which of them take new flows: a change of either may move flows without
+    /// entries.
     member_ids: Arc<[(u32, bool)]>,
     /// When that changed last; `None` if never.
     changed_s: Option<u32>,
@@ -166,8 +174,12 @@ pub struct VirtualService {
     before: Option<Before>,
     /// Position in the table's real servers of each member, by the Maglev table's numbering.
     positions: Box<[u32]>,
-    /// Members that frames can be sent to.
+    /// Members that take new flows.
     live_members: usize,
+    /// Position of the fallback server, if there is one that frames can be sent to.
+    fallback: Option<u32>,
+    /// Whether as much weight is alive as the quorum asks for.
+    has_quorum: bool,
     first_real_server: u32,
     real_server_count: u32,
     /// Its real servers by QUIC server id, if they have any.
@@ -189,12 +201,17 @@ struct Before {
 pub struct RealServer {
     macs: [u8; 12],
     alive: bool,
+    takes_new_flows: bool,
     egress: u8,
     mtu: u32,
     /// Its address (RIP).
     pub address: IpAddr,
-    /// Its weight.
+    /// Its weight; 0 while health checks keep new flows from it.
     pub weight: u32,
+    /// Whether it is its service's fallback server.
+    pub is_fallback: bool,
+    /// What health checks say of it.
+    pub standing: Standing,
     /// Its lasting number.
     pub id: u32,
     /// Position of its service.
@@ -302,14 +319,14 @@ impl ForwardingTable {
 
     /// The real server of a hash: the owner of its slot, or where that is not alive, the first live one of a sequence
     /// that depends on the hash alone. So a flow moves only if its own real server dies, and it comes back to it; what
-    /// happens to others on the way never moves it.
+    /// happens to others on the way never moves it. Where none takes new flows: the fallback server.
     ///
     /// The sequence: the owners of the slots of up to 16 further hashes, then of the slots behind the last of them.
     #[inline]
     pub fn choose(&self, service: &VirtualService, hash: u64) -> Option<Choice> {
-        let slot = service.maglev.slot(hash)?;
+        let Some(slot) = service.maglev.slot(hash) else { return service.fall_back(0, 0) };
         let real_server = service.owner(slot)?;
-        if self.is_alive(real_server) {
+        if self.takes_new_flows(real_server) {
             return Some(Choice { real_server, slot, skipped: 0 });
         }
         self.choose_again(service, hash, slot)
@@ -318,21 +335,21 @@ impl ForwardingTable {
     #[cold]
     fn choose_again(&self, service: &VirtualService, hash: u64, slot: usize) -> Option<Choice> {
         if service.live_members == 0 {
-            return None;
+            return service.fall_back(slot, 1);
         }
         let mut skipped = 1;
         let mut last = slot;
         for attempt in 1..=REHASHES {
             last = service.maglev.slot(self.hasher.again(hash, attempt))?;
             let real_server = service.owner(last)?;
-            if self.is_alive(real_server) {
+            if self.takes_new_flows(real_server) {
                 return Some(Choice { real_server, slot, skipped });
             }
             skipped += 1;
         }
         for member in service.maglev.walk_from(last) {
             let real_server = *service.positions.get(usize::from(member))?;
-            if self.is_alive(real_server) {
+            if self.takes_new_flows(real_server) {
                 return Some(Choice { real_server, slot, skipped });
             }
             skipped += 1;
@@ -371,9 +388,23 @@ impl ForwardingTable {
     fn is_alive(&self, real_server: u32) -> bool {
         self.real_servers.get(real_server as usize).is_some_and(|found| found.alive)
     }
+
+    #[inline]
+    fn takes_new_flows(&self, real_server: u32) -> bool {
+        self.real_servers.get(real_server as usize).is_some_and(|found| found.takes_new_flows)
+    }
 }
 
 impl VirtualService {
+    fn fall_back(&self, slot: usize, skipped: u32) -> Option<Choice> {
+        self.fallback.map(|real_server| Choice { real_server, slot, skipped })
+    }
+
+    /// Whether as much weight of its real servers takes new flows as the quorum asks for.
+    pub fn has_quorum(&self) -> bool {
+        self.has_quorum
+    }
+
     /// Position of the real server that owns a slot.
     #[inline]
     pub fn owner(&self, slot: usize) -> Option<u32> {
@@ -477,10 +508,12 @@ impl<'a> Builder<'a> {
 
     fn service(&mut self, position: u32, service: &ServicePlan) -> VirtualService {
         let first_real_server = u32::try_from(self.real_servers.len()).unwrap_or(u32::MAX);
-        for real_server in &service.real_servers {
+        for real_server in service.real_servers.iter().chain(&service.fallback) {
             let built = self.real_server(position, service.key, real_server);
             self.real_servers.push(built);
         }
+        let fallback = self.fallback(service);
+        let has_quorum = self.weigh(service, first_real_server, fallback);
         let quic = QuicServers::new(
             (first_real_server..).zip(&service.real_servers).filter_map(|(at, plan)| Some((plan.quic_server_id?, at))),
         );
@@ -494,9 +527,9 @@ impl<'a> Builder<'a> {
         let member_ids: Arc<[(u32, bool)]> = positions
             .iter()
             .filter_map(|at| self.real_servers.get(*at as usize))
-            .map(|real_server| (real_server.id, real_server.alive))
+            .map(|real_server| (real_server.id, real_server.takes_new_flows))
             .collect();
-        let live_members = member_ids.iter().filter(|(_, alive)| *alive).count();
+        let live_members = member_ids.iter().filter(|(_, takes_new_flows)| *takes_new_flows).count();
         let members: Arc<[Member]> = members.into();
         let hasher = &self.plan.hasher;
         let maglev = self
@@ -518,11 +551,34 @@ impl<'a> Builder<'a> {
             before,
             positions: positions.into_boxed_slice(),
             live_members,
+            fallback,
+            has_quorum,
             first_real_server,
             quic,
-            real_server_count: u32::try_from(service.real_servers.len()).unwrap_or(u32::MAX),
+            real_server_count: u32::try_from(self.real_servers.len()).unwrap_or(u32::MAX) - first_real_server,
             outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| PerWorker::new(workers)),
         }
+    }
+
+    /// The service's fallback server, which was built last, if frames can be sent to it.
+    fn fallback(&mut self, service: &ServicePlan) -> Option<u32> {
+        service.fallback.as_ref()?;
+        let position = u32::try_from(self.real_servers.len().checked_sub(1)?).ok()?;
+        let fallback = self.real_servers.last_mut()?;
+        (fallback.is_fallback, fallback.weight, fallback.takes_new_flows) = (true, 0, false);
+        fallback.alive.then_some(position)
+    }
+
+    /// Whether the service has its quorum. Without it new flows are for the fallback server alone, if there is one.
+    fn weigh(&mut self, service: &ServicePlan, first_real_server: u32, fallback: Option<u32>) -> bool {
+        let had_it = self.previous_services.get(&service.key).is_none_or(|previous| previous.has_quorum);
+        let own = self.real_servers.get_mut(first_real_server as usize..).unwrap_or_default();
+        let live = own.iter().filter(|server| server.takes_new_flows).map(|server| u64::from(server.weight)).sum();
+        let has_quorum = service.quorum.holds(live, had_it);
+        if !has_quorum && fallback.is_some() {
+            own.iter_mut().for_each(|server| server.takes_new_flows = false);
+        }
+        has_quorum
     }
 
     /// When the service's flows were last distributed differently, and how they were before.
@@ -556,14 +612,19 @@ impl<'a> Builder<'a> {
             macs[..6].copy_from_slice(&hop.mac.octets());
             macs[6..].copy_from_slice(&egress.source.octets());
         }
+        let alive = egress.is_some() && plan.standing != Standing::Failed;
+        let weight = if plan.standing == Standing::Inhibited { 0 } else { plan.weight };
         let workers = self.plan.workers;
         RealServer {
             macs,
-            alive: egress.is_some(),
+            alive,
+            takes_new_flows: alive && weight > 0,
+            is_fallback: false,
+            standing: plan.standing,
             egress: plan.next_hop.map_or(0, |hop| hop.egress),
             mtu: egress.map_or(0, |egress| egress.mtu),
             address: plan.address,
-            weight: plan.weight,
+            weight,
             id: plan.id,
             service,
             next_hop: plan.next_hop,

@@ -1,5 +1,6 @@
 //! The forwarding table: which real server a flow goes to and how its frames are rewritten.
 
+mod availability;
 mod forwarding;
 mod hash;
 mod identity;
@@ -9,6 +10,7 @@ mod publish;
 mod quic;
 mod services;
 
+pub use availability::{Quorum, Standing};
 pub use forwarding::{
     Choice, Egress, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan, ServicePlan, TablePlan,
     VirtualService,

@@ -19,8 +19,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use pointsman::service::ServiceKey;
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, RealServerPlan, ServicePlan,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
 use pointsman::wire::quic::ServerId;
@@ -61,6 +61,7 @@ impl Tables {
                     weight: if state == 2 { 0 } else { u32::from(number) + 1 },
                     next_hop: (state > 1)
                         .then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: number % 2 }),
+                    standing: Standing::Sound,
                     quic_server_id: ServerId::new(&[number]),
                 })
             })
@@ -72,6 +73,8 @@ impl Tables {
             hash_by: if key.port == 0 { HashBy::Client } else { HashBy::Flow },
             timeouts: FlowTimeouts::default(),
             previous_table_s: 60,
+            fallback: None,
+            quorum: Quorum::default(),
             real_servers: real_servers.clone(),
         };
         let egress = |at: usize| Egress { name: format!("eth{at}"), source: SOURCES[at], mtu: MTUS[at] };

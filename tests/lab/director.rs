@@ -21,6 +21,10 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Further lines of the `[director]` table.
     pub director: Vec<String>,
+    /// Further lines of every `[[virtual_service]]` table.
+    pub every_service: Vec<String>,
+    /// Further tables below every virtual service.
+    pub below_every_service: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +68,13 @@ impl Config {
                 services.push(Service { vip, port: 80, protocol, settings: Vec::new(), real_servers });
             }
         }
-        Config { interfaces: vec![Interface::named("eth0")], services, director: Vec::new() }
+        Config {
+            interfaces: vec![Interface::named("eth0")],
+            services,
+            director: Vec::new(),
+            every_service: Vec::new(),
+            below_every_service: Vec::new(),
+        }
     }
 
     /// With further lines in the `[director]` table.
@@ -100,7 +110,7 @@ impl Config {
         for service in &self.services {
             writeln!(text, "\n[[virtual_service]]\nvip = \"{}\"\nport = {}", service.vip, service.port).unwrap();
             writeln!(text, "protocol = \"{}\"\nscheduler = \"mh\"", service.protocol).unwrap();
-            for line in &service.settings {
+            for line in service.settings.iter().chain(&self.every_service) {
                 writeln!(text, "{line}").unwrap();
             }
             for server in &service.real_servers {
@@ -109,6 +119,9 @@ impl Config {
                 if let Some(mac) = server.mac {
                     writeln!(text, "mac = \"{mac}\"").unwrap();
                 }
+            }
+            for table in &self.below_every_service {
+                writeln!(text, "\n{table}").unwrap();
             }
         }
         text

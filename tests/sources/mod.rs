@@ -1,6 +1,7 @@
 //! Sources of statistics without a director: real counters and a real table, filled by the test.
 #![allow(dead_code, reason = "each test program has a copy of this module, and not all use all of it")]
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use std::sync::Arc;
 use pointsman::counters::{Counter, Outcomes, QueueCounters, WorkerCounters};
 use pointsman::flow::WorkerFlows;
 use pointsman::service::{Protocol, ServiceKey};
-use pointsman::stats::collect::{InterfaceSource, QueueSource, Sources, WorkerSource};
-use pointsman::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
+use pointsman::stats::collect::{HealthReading, InterfaceSource, QueueSource, Sources, WorkerSource};
+use pointsman::stats::report::{AttachMode, HealthCheckReport, HealthState, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, RealServerPlan,
-    ServicePlan, TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
 
@@ -71,9 +72,31 @@ pub(crate) fn director(kernel: Kernel) -> Director {
         started_at: Moment::now(),
         workers: workers.iter().enumerate().map(worker_source).collect(),
         interfaces: INTERFACES.iter().enumerate().map(interface_source).collect(),
+        health: Box::new(health),
         tables: Published::new(ForwardingTable::build(&plan().numbered(&mut Identities::default()), None)),
     };
     Director { sources, workers, flows, queues }
+}
+
+/// The first real server has one check, which is down.
+fn health() -> HealthReading {
+    let check = HealthCheckReport {
+        kind: "http".to_owned(),
+        via: "direct".to_owned(),
+        port: 80,
+        state: HealthState::Down,
+        since_unix_ns: 1,
+        last_result: Some("HTTP status 503, wanted 200-299".to_owned()),
+        last_good: Some(false),
+        last_unix_ns: Some(2),
+        last_took_ns: Some(3),
+        checks: 7,
+        failures: 5,
+        flaps: 1,
+        needed_rise: 2,
+    };
+    let service = "tcp 192.168.88.15:80".parse().unwrap();
+    HashMap::from([((service, "192.168.88.100".parse().unwrap()), vec![check])])
 }
 
 /// A table of an IPv4 service (two real servers, weights 1 and 2) and an IPv6 one (one draining, one without next hop).
@@ -85,12 +108,15 @@ pub(crate) fn plan() -> TablePlan {
         address: address(text),
         weight,
         next_hop,
+        standing: Standing::Sound,
         quic_server_id: None,
     };
     let service = |vip, protocol, port, hash_by, real_servers| ServicePlan {
         id: 0,
         timeouts: FlowTimeouts::default(),
         previous_table_s: 0,
+        fallback: None,
+        quorum: Quorum::default(),
         key: ServiceKey { vip: address(vip), protocol, port },
         table_size: 251,
         hash_by,

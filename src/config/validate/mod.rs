@@ -3,6 +3,7 @@
 //! A value that is refused leaves its default behind, so that checking goes on and finds what else is wrong; the
 //! caller throws the result away.
 
+mod health;
 mod interface;
 mod quic;
 mod service;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::health;
 use super::interface::unicast_mac;
 use super::quic;
 use super::{Check, Seen, warn};
@@ -12,8 +13,8 @@ use crate::config::prime;
 use crate::config::raw::RawVirtualService;
 use crate::config::reader::{Field, quoted};
 use crate::config::{
-    DEFAULT_TABLE_SIZE, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, Persistence, RealServerConfig, Scheduler,
-    VirtualServiceConfig,
+    DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, Persistence, RealServerConfig,
+    Scheduler, VirtualServiceConfig,
 };
 use crate::service::{Protocol, ServiceKey};
 use crate::wire::MacAddress;
@@ -63,6 +64,9 @@ pub(super) fn services(
         let settings = settings(raw, check);
         let quic = quic::service(raw, check);
         let real_servers = real_servers(raw, vip, quic, &taken, findings);
+        let health_checks = health::checks(&raw.health_checks, &raw.place, port_of(raw), findings);
+        let availability = health::availability(raw, &real_servers, &health_checks, check);
+        let fallback = fallback(raw, vip, &real_servers, &taken, findings);
         check_shares(raw, settings.table_size, &real_servers, check);
         if let Some(key) = key {
             services.push(VirtualServiceConfig {
@@ -76,11 +80,20 @@ pub(super) fn services(
                 previous_table_s: settings.timeouts[3],
                 quic: quic.is_some(),
                 quic_server_id_length: quic,
+                health_checks,
+                inhibit_on_failure: availability.inhibit_on_failure,
+                quorum: availability.quorum,
+                quorum_hysteresis: availability.quorum_hysteresis,
+                fallback,
                 real_servers,
             });
         }
     }
     services
+}
+
+fn port_of(raw: &RawVirtualService<'_>) -> Option<u16> {
+    raw.port.as_ref().and_then(|field| u16::try_from(field.value).ok())
 }
 
 /// `None` where a part is missing or refused, which is a finding already.
@@ -89,7 +102,7 @@ fn key(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, check: Check<'_>) -> Op
     if let Some(field) = &raw.port {
         let mut number = 0;
         check.number(Some(field), 0..=65_535, &mut number);
-        port = u16::try_from(field.value).ok().map(|_| number);
+        port = port_of(raw).map(|_| number);
     }
     let mut protocol = None;
     let words = [("tcp", Some(Protocol::Tcp)), ("udp", Some(Protocol::Udp))];
@@ -178,9 +191,37 @@ fn real_servers(
             let message = format!("{address} is real_server[{first}] already; remove one and add up the weights");
             check.refuse_with(field, message);
         }
-        servers.push(RealServerConfig { address, weight, mac, quic_server_id });
+        let own_checks = raw.health_checks.as_ref();
+        servers.push(RealServerConfig {
+            address,
+            weight,
+            mac,
+            quic_server_id,
+            health_checks: own_checks.map(|own| health::checks(own, &raw.place, port_of(service), findings)),
+            inhibit_on_failure: raw.inhibit_on_failure.as_ref().map(|field| field.value),
+        });
     }
     servers
+}
+
+fn fallback(
+    service: &RawVirtualService<'_>,
+    vip: Option<IpAddr>,
+    real_servers: &[RealServerConfig],
+    taken: &Taken<'_>,
+    findings: &Findings,
+) -> Option<FallbackConfig> {
+    let raw = service.fallback.as_ref()?;
+    let check = Check { place: &raw.place, findings };
+    let mac = raw.mac.as_ref().and_then(|field| mac(field, taken, check));
+    let field = raw.address.as_ref()?;
+    let address = station_address(field, check)?;
+    check_against_vip(field, address, vip, taken, check);
+    if let Some(index) = real_servers.iter().position(|server| server.address == address) {
+        let message = format!("{address} is real_server[{index}] already; a fallback is a server besides those");
+        check.refuse_with(field, message);
+    }
+    Some(FallbackConfig { address, mac })
 }
 
 fn mac(field: &Field<&str>, taken: &Taken<'_>, check: Check<'_>) -> Option<MacAddress> {

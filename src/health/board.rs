@@ -1,0 +1,233 @@
+//! What the checks have found: written by the thread that makes them, read by whoever asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::failure::Answer;
+use super::probe::Circumstances;
+use super::state::{CheckState, Rules};
+use super::target::{DirectPath, Target};
+use crate::clock;
+use crate::config::{Config, HealthCheckConfig, Via};
+use crate::stats::report::{HealthCheckReport, HealthState};
+
+/// The checks of all real servers and what they have found.
+#[derive(Default)]
+pub(super) struct Board {
+    servers: Mutex<Servers>,
+}
+
+#[derive(Default)]
+struct Servers {
+    by_target: BTreeMap<Target, Server>,
+    vips: Arc<BTreeSet<IpAddr>>,
+    next_id: u64,
+}
+
+#[derive(Default)]
+struct Server {
+    weight: u32,
+    path: Option<DirectPath>,
+    checks: Vec<Check>,
+}
+
+/// One check of one real server.
+struct Check {
+    /// By which its answers find it; those of a check that was removed find nothing.
+    id: u64,
+    config: HealthCheckConfig,
+    state: CheckState,
+    since_unix_ns: u64,
+    last: Option<Last>,
+    checks: u64,
+    failures: u64,
+}
+
+struct Last {
+    result: String,
+    good: bool,
+    unix_ns: u64,
+    took: Duration,
+}
+
+/// A check that is to be made.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) target: Target,
+    pub(super) config: HealthCheckConfig,
+}
+
+impl Board {
+    /// Takes over the checks of a configuration. Those that it had before keep what they have found. Returns all of them.
+    pub(super) fn configure(&self, config: &Config) -> Vec<Job> {
+        let mut servers = self.lock();
+        let mut before = std::mem::take(&mut servers.by_target);
+        servers.vips = Arc::new(config.virtual_services.iter().map(|service| service.key.vip).collect());
+        let mut jobs = Vec::new();
+        for service in &config.virtual_services {
+            for real_server in &service.real_servers {
+                let wanted = service.health_checks_of(real_server);
+                if wanted.is_empty() {
+                    continue;
+                }
+                let target = Target { service: service.key, real_server: real_server.address };
+                let mut server = before.remove(&target).unwrap_or_default();
+                server.weight = real_server.weight;
+                let mut known = std::mem::take(&mut server.checks);
+                for config in wanted {
+                    let check = match known.iter().position(|check| check.config == *config) {
+                        Some(at) => known.swap_remove(at),
+                        None => {
+                            servers.next_id += 1;
+                            Check::new(servers.next_id, config)
+                        }
+                    };
+                    jobs.push(Job { id: check.id, target, config: config.clone() });
+                    server.checks.push(check);
+                }
+                servers.by_target.insert(target, server);
+            }
+        }
+        jobs
+    }
+
+    /// How the real servers are reached from now on.
+    pub(super) fn set_paths(&self, path: impl Fn(&Target) -> Option<DirectPath>) {
+        for (target, server) in &mut self.lock().by_target {
+            server.path = path(target);
+        }
+    }
+
+    /// What questions to a real server depend on.
+    pub(super) fn circumstances(&self, target: &Target) -> Circumstances {
+        let servers = self.lock();
+        let (path, weight) = servers.by_target.get(target).map_or((None, 0), |server| (server.path, server.weight));
+        Circumstances { path, weight, vips: Arc::clone(&servers.vips) }
+    }
+
+    /// Whether all checks of a real server are up; one without any check is well.
+    pub(super) fn is_up(&self, target: &Target) -> bool {
+        self.lock().by_target.get(target).is_none_or(Server::is_up)
+    }
+
+    /// Takes in an answer and tells the log if it changes anything. Returns whether its real server went up or down.
+    pub(super) fn learn(&self, job: &Job, answer: &Answer, took: Duration) -> bool {
+        let mut servers = self.lock();
+        let Some(server) = servers.by_target.get_mut(&job.target) else { return false };
+        let was_up = server.is_up();
+        let Some(check) = server.checks.iter_mut().find(|check| check.id == job.id) else { return false };
+        if check.learn(answer, took) {
+            check.log(&job.target);
+        }
+        server.is_up() != was_up
+    }
+
+    /// What the checks of all real servers have found.
+    pub(super) fn report(&self) -> Vec<(Target, Vec<HealthCheckReport>)> {
+        let servers = self.lock();
+        let report = |server: &Server| server.checks.iter().map(Check::report).collect();
+        servers.by_target.iter().map(|(target, server)| (*target, report(server))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Servers> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Server {
+    fn is_up(&self) -> bool {
+        self.checks.iter().all(|check| check.state.is_up())
+    }
+}
+
+impl Check {
+    fn new(id: u64, config: &HealthCheckConfig) -> Self {
+        Self {
+            id,
+            state: CheckState::new(Rules::from(config), config.initial),
+            config: config.clone(),
+            since_unix_ns: unix_ns(),
+            last: None,
+            checks: 0,
+            failures: 0,
+        }
+    }
+
+    fn learn(&mut self, answer: &Answer, took: Duration) -> bool {
+        let (good, result) = match answer {
+            Ok(good) => (true, good.to_string()),
+            Err(failure) => (false, failure.to_string()),
+        };
+        let unix_ns = unix_ns();
+        self.checks += 1;
+        self.failures += u64::from(!good);
+        self.last = Some(Last { result, good, unix_ns, took });
+        let changed = self.state.learn(good, now());
+        if changed {
+            self.since_unix_ns = unix_ns;
+        }
+        changed
+    }
+
+    fn log(&self, target: &Target) {
+        let (service, real_server, check) = (&target.service, &target.real_server, self.name());
+        let reason = self.last.as_ref().map_or("", |last| last.result.as_str());
+        if self.state.is_up() {
+            tracing::info!(%service, %real_server, check, "up: {reason}");
+            return;
+        }
+        tracing::warn!(%service, %real_server, check, "down: {reason}");
+        let needed = self.state.needed_rise(now());
+        if needed > self.config.rise {
+            let (rise, window_s) = (self.config.rise, self.config.flap_window_s);
+            tracing::warn!(
+                %service,
+                %real_server,
+                check,
+                "it has gone down more than once within {window_s} s: it takes {needed} good answers now, not {rise}, to \
+                 be up again"
+            );
+        }
+    }
+
+    fn name(&self) -> String {
+        let kind = self.config.kind.name();
+        let way = if self.config.via == Via::Direct { " by direct routing" } else { "" };
+        if self.config.port == 0 { format!("{kind}{way}") } else { format!("{kind} {}{way}", self.config.port) }
+    }
+
+    fn report(&self) -> HealthCheckReport {
+        HealthCheckReport {
+            kind: self.config.kind.name().to_owned(),
+            via: match self.config.via {
+                Via::Address => "address",
+                Via::Direct => "direct",
+            }
+            .to_owned(),
+            port: self.config.port,
+            state: if self.state.is_up() { HealthState::Up } else { HealthState::Down },
+            since_unix_ns: self.since_unix_ns,
+            last_result: self.last.as_ref().map(|last| last.result.clone()),
+            last_good: self.last.as_ref().map(|last| last.good),
+            last_unix_ns: self.last.as_ref().map(|last| last.unix_ns),
+            last_took_ns: self.last.as_ref().map(|last| u64::try_from(last.took.as_nanos()).unwrap_or(u64::MAX)),
+            checks: self.checks,
+            failures: self.failures,
+            flaps: self.state.flaps(),
+            needed_rise: self.state.needed_rise(now()),
+        }
+    }
+}
+
+/// On a clock that never goes back.
+fn now() -> Duration {
+    Duration::from_nanos(clock::monotonic_ns())
+}
+
+fn unix_ns() -> u64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,34 @@
+//! UDP: a datagram, and what comes back.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use super::failure::{Answer, Failure, Good};
+use super::http::contains;
+use super::source::OwnAddress;
+use crate::config::UdpCheck;
+
+/// Sends the datagram and waits at most `patience`. Where no answer is expected, silence is a good one: only an ICMP
+/// error ("port unreachable") or an unreachable host is not.
+pub(super) async fn ask(check: &UdpCheck, own: OwnAddress, server: SocketAddr, patience: Duration) -> Answer {
+    let any = match server {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(own.to_bind().unwrap_or(any)).await.map_err(Failure::system("open a socket"))?;
+    // A connected socket is told of ICMP errors, and gets answers of this server only.
+    socket.connect(server).await.map_err(Failure::system("find the way"))?;
+    socket.send(&check.send).await.map_err(Failure::system("send"))?;
+    let mut buffer = vec![0; 64 << 10];
+    let received = timeout(patience, socket.recv(&mut buffer)).await;
+    match (received, &check.expect) {
+        (Err(_), None) => Ok(Good("no answer, and no error".to_owned())),
+        (Err(_), Some(_)) => Err(Failure::Timeout(patience)),
+        (Ok(Err(error)), _) => Err(Failure::System { step: "receive", source: error }),
+        (Ok(Ok(bytes)), Some(part)) if !contains(&buffer[..bytes], part) => Err(Failure::Datagram { bytes }),
+        (Ok(Ok(bytes)), _) => Ok(Good(format!("an answer of {bytes} bytes"))),
+    }
+}
