@@ -1,5 +1,6 @@
 //! Pointsman: an LVS-DR director on AF_XDP.
 
+pub mod capture;
 pub mod classify;
 pub mod cli;
 pub mod clock;

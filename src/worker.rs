@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::capture::{Burst, Staged, Tap};
 use crate::clock;
 use crate::counters::{FlowCounters, Outcomes, WorkerCounters};
 use crate::flow::WorkerFlows;
@@ -63,12 +64,16 @@ pub struct Worker<P: Port> {
     prepared: Vec<Prepared>,
     /// Frames to be sent, by egress.
     outgoing: Vec<Outgoing<P::Frame>>,
+    /// Where captures listen, if they can.
+    tap: Option<Tap>,
 }
 
 struct Outgoing<F> {
     frames: Vec<F>,
     /// What is to be counted of each of them.
     accounts: Vec<Account>,
+    /// While a capture runs, what it has of each of them; else empty.
+    staged: Vec<Staged>,
 }
 
 #[derive(Clone, Copy)]
@@ -89,7 +94,11 @@ impl<P: Port> Worker<P> {
     ) -> Self {
         let egresses = settings.egress_queues.iter().map(Vec::len).max().unwrap_or(0);
         let batch = settings.batch;
-        let outgoing = || Outgoing { frames: Vec::with_capacity(batch), accounts: Vec::with_capacity(batch) };
+        let outgoing = || Outgoing {
+            frames: Vec::with_capacity(batch),
+            accounts: Vec::with_capacity(batch),
+            staged: Vec::with_capacity(batch),
+        };
         counters.frames_total.set(port.census().total());
         let mut worker = Self {
             flows,
@@ -100,12 +109,19 @@ impl<P: Port> Worker<P> {
             port,
             tables,
             counters,
+            tap: None,
         };
         for queue in 0..worker.port.queues() {
             worker.port.refill(queue);
         }
         worker.publish_census();
         worker
+    }
+
+    /// Lets captures listen at `tap`.
+    #[must_use]
+    pub fn with_tap(self, tap: Tap) -> Self {
+        Self { tap: Some(tap), ..self }
     }
 
     /// Works until `stop` is set, then finishes what is on its way.
@@ -155,11 +171,14 @@ impl<P: Port> Worker<P> {
 
     /// Decides on a burst and sends it.
     fn forward_burst(&mut self, queue: usize) {
-        let Self { settings, port, tables, counters, flows, received, prepared, outgoing } = self;
+        let Self { settings, port, tables, counters, flows, received, prepared, outgoing, tap } = self;
         let table = tables.pin();
-        let tally = Tally { worker: settings.worker, counters, table: &table };
         counters.table_generation.set(table.generation());
-        let now_s = clock::to_seconds(clock::monotonic_ns());
+        let now_ns = clock::monotonic_ns();
+        let now_s = clock::to_seconds(now_ns);
+        let running = tap.as_ref().and_then(Tap::running);
+        let capture = running.as_ref().and_then(|running| running.burst(queue, received.len(), &table, now_ns));
+        let tally = Tally { worker: settings.worker, counters, table: &table, capture };
         // Each step is taken for all frames before the next: what that needs is fetched meanwhile.
         prepared.clear();
         prepared.extend(received.iter_mut().map(|frame| prepare(port.bytes_mut(frame), &table, flows)));
@@ -174,13 +193,12 @@ impl<P: Port> Worker<P> {
                         outgoing.frames.push(frame);
                     }
                     None => {
-                        tally.drop_routed(DropReason::NoEgress, route, bytes);
-                        port.release(frame);
+                        let whose = (Some(route.service), Some(route.real_server));
+                        tally.drop_frame(DropReason::NoEgress, whose, frame, port);
                     }
                 },
                 Verdict::Drop { reason, service, real_server } => {
-                    tally.drop(reason, service, real_server, bytes);
-                    port.release(frame);
+                    tally.drop_frame(reason, (service, real_server), frame, port);
                 }
             }
         }
@@ -188,6 +206,9 @@ impl<P: Port> Worker<P> {
         count_flows(&counters.flows, &counts);
         for (egress, outgoing) in outgoing.iter_mut().enumerate() {
             if !outgoing.frames.is_empty() {
+                if let Some(capture) = &tally.capture {
+                    outgoing.stage(port, capture, u8::try_from(egress).ok());
+                }
                 let by = settings.egress_queues.get(queue).and_then(|queues| *queues.get(egress)?);
                 outgoing.send(port, by, settings.tx_hold, &tally);
             }
@@ -249,6 +270,15 @@ impl<P: Port> Worker<P> {
 }
 
 impl<F: Frame> Outgoing<F> {
+    /// Shows all frames to a capture: once they are submitted their bytes are the kernel's.
+    #[cold]
+    fn stage<P: Port<Frame = F>>(&mut self, port: &mut P, capture: &Burst<'_>, egress: Option<u8>) {
+        for (frame, account) in self.frames.iter_mut().zip(&self.accounts) {
+            let bytes = port.bytes_mut(frame);
+            self.staged.push(capture.staged(account.route, egress, account.received_ns, bytes));
+        }
+    }
+
     /// Submits all frames to the TX ring of `queue`. A full ring is held against for `hold` in all, however slowly it
     /// drains meanwhile: the other queues wait, too. What is left then, and everything where there is no queue, is
     /// dropped.
@@ -263,6 +293,9 @@ impl<F: Frame> Outgoing<F> {
             let now_ns = clock::monotonic_ns();
             tally.sent(self.accounts.get(..sent).unwrap_or(&[]), now_ns);
             self.accounts.drain(..sent);
+            if let Some(capture) = &tally.capture {
+                self.staged.drain(..sent.min(self.staged.len())).for_each(|staged| capture.sent(staged));
+            }
             if self.frames.is_empty() {
                 return;
             }
@@ -277,8 +310,13 @@ impl<F: Frame> Outgoing<F> {
     }
 
     fn drop_all<P: Port<Frame = F>>(&mut self, port: &mut P, reason: DropReason, tally: &Tally<'_>) {
-        for (frame, account) in self.frames.drain(..).zip(self.accounts.drain(..)) {
+        let mut staged = self.staged.drain(..);
+        for (mut frame, account) in self.frames.drain(..).zip(self.accounts.drain(..)) {
             tally.drop_routed(reason, account.route, account.bytes);
+            if let (Some(capture), Some(staged)) = (&tally.capture, staged.next()) {
+                let bytes = port.bytes_mut(&mut frame);
+                capture.not_sent(staged, reason, account.route, account.received_ns, bytes);
+            }
             port.release(frame);
         }
     }
@@ -302,11 +340,13 @@ fn count_flows(counters: &FlowCounters, counts: &Counts) {
     }
 }
 
-/// Where verdicts are counted: the worker's own cells.
+/// Where verdicts are counted: the worker's own cells; and who watches.
 struct Tally<'a> {
     worker: usize,
     counters: &'a WorkerCounters,
     table: &'a ForwardingTable,
+    /// The capture that runs.
+    capture: Option<Burst<'a>>,
 }
 
 impl Tally<'_> {
@@ -327,6 +367,21 @@ impl Tally<'_> {
         }
         let stamps = accounts.iter().filter_map(|account| account.received_ns);
         self.counters.latency.record_all(stamps.map(|received_ns| now_ns.saturating_sub(received_ns)));
+    }
+
+    /// Counts a frame that is dropped as soon as it is decided on, and gives it back.
+    fn drop_frame<P: Port>(
+        &self,
+        reason: DropReason,
+        whose: (Option<u32>, Option<u32>),
+        mut frame: P::Frame,
+        port: &mut P,
+    ) {
+        self.drop(reason, whose.0, whose.1, frame.len() as u64);
+        if let Some(capture) = &self.capture {
+            capture.dropped(reason, whose, frame.received_ns(), port.bytes_mut(&mut frame));
+        }
+        port.release(frame);
     }
 
     fn drop_routed(&self, reason: DropReason, route: Route, bytes: u64) {

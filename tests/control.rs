@@ -21,8 +21,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pointsman::capture::{QueuePlace, Switch};
 use pointsman::clock;
 use pointsman::control::api::Handle;
+use pointsman::control::capture::Captures;
 use pointsman::control::client::{Client, ClientError};
 use pointsman::control::command::{self, DirectorEnd};
 use pointsman::control::error::ErrorBody;
@@ -64,7 +66,9 @@ fn running_with(limits: Limits, flows: usize) -> Running {
     let workers: Vec<WorkerFlows> = (0..sources::WORKERS).map(|_| WorkerFlows::new(flows).unwrap()).collect();
     let flows = FlowTables::new(workers.iter().map(WorkerFlows::as_peer), Arc::clone(&tables));
     let (director, end) = command::connect(command::Running::default());
-    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director };
+    let switch = Switch::new(vec![vec![QueuePlace::default()]; sources::WORKERS]);
+    let captures = Captures::new(switch, ["in0".to_owned()], Arc::clone(&tables));
+    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures };
     let server = Server::start_with(ControlSocket::bind(&path, &Access::default()).unwrap(), handle, limits).unwrap();
     Running { server: Some(server), path, worker, flows: workers, tables, _end: end, _directory: directory }
 }

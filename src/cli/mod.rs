@@ -2,6 +2,7 @@
 
 mod api;
 mod apply;
+mod capture;
 mod change;
 mod check;
 mod doctor;
@@ -62,6 +63,9 @@ enum Command {
     Stats(stats::StatsArgs),
     /// List the flows that the running director remembers
     Flows(flows::FlowsArgs),
+    /// Write frames that the running director decides on, with their verdicts, to a pcapng file
+    #[command(after_help = capture::EXAMPLES)]
+    Capture(capture::CaptureArgs),
     /// Say which real server a flow goes to, and why: by a configuration, or in the running director
     Explain(explain::ExplainArgs),
     /// Add, change, delete and list virtual services in the running director
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Stats(args) => stats::run(args).map_err(Failure::new).map(done),
         Command::Flows(args) => flows::run(args).map(done),
+        Command::Capture(args) => capture::run(args).map(done),
         Command::Explain(args) => explain::run(args).map(done),
         Command::Replay(args) => replay::run(args).map(done),
         Command::Service(command) => service::run(command).map(done),

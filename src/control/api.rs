@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::capture::{self, Captures};
 use super::command::DirectorHandle;
 use super::error::ApiError;
 use super::explain::{ExplainQuery, LiveExplanation};
@@ -35,6 +36,11 @@ pub const HEALTH: &str = "/v1/health";
 pub const FLOWS: &str = "/v1/flows";
 /// `GET`: what becomes of a flow and why, a [`LiveExplanation`]. The query names `protocol`, `client` and `destination`.
 pub const EXPLAIN: &str = "/v1/explain";
+
+/// `GET`: captured frames as they come, in pcapng, with the capture's number in the header `capture-id`. The query may
+/// name `service`, `real_server`, `verdict`, `sample`, `snapshot_bytes`, `count` and `duration_ms`. `DELETE`: ends the
+/// capture whose number is the query's `id`, so that its statistics still follow.
+pub const CAPTURE: &str = "/v1/capture";
 
 /// The answer to [`HEALTH`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,6 +97,8 @@ pub struct Handle {
     pub flows: FlowTables,
     /// What the director runs by, and the way to change it.
     pub director: DirectorHandle,
+    /// Captures of frames.
+    pub captures: Captures,
 }
 
 /// The routes with what describes them.
@@ -106,6 +114,7 @@ pub(super) fn routes() -> ApiRouter<Handle> {
             }),
         )
         .api_route(EXPLAIN, get_with(explain, about("Say what becomes of a flow, and why")))
+        .merge(capture::routes())
         .merge(services::routes())
         .merge(change::routes())
 }

@@ -126,6 +126,10 @@ impl Client {
         Self { patience, ..self }
     }
 
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// The socket that is asked.
     pub fn path(&self) -> &Path {
         &self.path
@@ -252,13 +256,18 @@ impl Client {
         if status.is_success() {
             return Ok(body);
         }
-        match serde_json::from_str::<ErrorBody>(&body) {
-            Ok(refusal) => Err(ClientError::Refused {
+        Err(self.refusal(status, &body))
+    }
+
+    /// What an answer says that is none.
+    pub(super) fn refusal(&self, status: StatusCode, body: &str) -> ClientError {
+        match serde_json::from_str::<ErrorBody>(body) {
+            Ok(refusal) => ClientError::Refused {
                 path: self.path.clone(),
                 status: status.as_u16(),
                 detail: Box::new(refusal.error),
-            }),
-            Err(_) => Err(self.foreign(format_args!("HTTP status {status}"))),
+            },
+            Err(_) => self.foreign(format_args!("HTTP status {status}")),
         }
     }
 
@@ -280,7 +289,7 @@ impl Client {
         Ok((status, body))
     }
 
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
+    pub(super) async fn connect(&self) -> Result<UnixStream, ClientError> {
         let path = || self.path.clone();
         loop {
             let error = match UnixStream::connect(&self.path).await {
@@ -301,20 +310,20 @@ impl Client {
     }
 
     /// A director that stops in the middle of an answer is none the less one.
-    fn bad_answer(&self, error: hyper::Error) -> ClientError {
+    pub(super) fn bad_answer(&self, error: hyper::Error) -> ClientError {
         if error.is_parse() {
             return self.foreign(error);
         }
         ClientError::Io { path: self.path.clone(), error: io::Error::other(error) }
     }
 
-    fn foreign(&self, reason: impl std::fmt::Display) -> ClientError {
+    pub(super) fn foreign(&self, reason: impl std::fmt::Display) -> ClientError {
         ClientError::Foreign { path: self.path.clone(), reason: reason.to_string() }
     }
 }
 
 /// A path with a query string, encoded as RFC 3986 has it (section 2.1).
-fn with_query(path: &str, parameters: &[(&str, String)]) -> String {
+pub(super) fn with_query(path: &str, parameters: &[(&str, String)]) -> String {
     let mut route = path.to_owned();
     for (at, (name, value)) in parameters.iter().enumerate() {
         route.push(if at == 0 { '?' } else { '&' });

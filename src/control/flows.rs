@@ -24,6 +24,9 @@ pub const DEFAULT_LIMIT: usize = 1000;
 /// Most flows that are listed.
 pub const MAX_LIMIT: usize = 100_000;
 
+pub(super) const EXPECTED_SERVICE: &str = "write it as tcp 192.0.2.1:80 or udp [2001:db8::1]:53";
+pub(super) const EXPECTED_ADDRESS: &str = "write an IPv4 or IPv6 address";
+
 /// Slots that are read between two looks at the control thread's other work: some tens of microseconds.
 const SLOTS_AT_ONCE: usize = 2048;
 
@@ -142,15 +145,13 @@ impl FlowFilter {
 
 impl FlowQuery {
     pub(super) fn filter(self) -> Result<FlowFilter, FilterError> {
-        let service = "write it as tcp 192.0.2.1:80 or udp [2001:db8::1]:53";
-        let address = "write an IPv4 or IPv6 address";
         let limit = read(self.limit, "limit", "write a number from 0 to 100000", |text| {
             text.parse().ok().filter(|limit| *limit <= MAX_LIMIT)
         })?;
         Ok(FlowFilter {
-            service: read(self.service, "service", service, |text| text.parse().ok())?,
-            real_server: read(self.real_server, "real_server", address, |text| text.parse().ok())?,
-            client: read(self.client, "client", address, |text| text.parse().ok())?,
+            service: read(self.service, "service", EXPECTED_SERVICE, |text| text.parse().ok())?,
+            real_server: read(self.real_server, "real_server", EXPECTED_ADDRESS, |text| text.parse().ok())?,
+            client: read(self.client, "client", EXPECTED_ADDRESS, |text| text.parse().ok())?,
             state: read(self.state, "state", "use unconfirmed, established or closing", state_named)?,
             limit: limit.unwrap_or(DEFAULT_LIMIT),
         })
@@ -158,7 +159,7 @@ impl FlowQuery {
 }
 
 /// Reads a part of a question, if it is given.
-fn read<T>(
+pub(super) fn read<T>(
     text: Option<String>,
     name: &'static str,
     expected: &'static str,

@@ -3,6 +3,8 @@
 //! It is served by one thread of its own and never by a worker. The server knows no director, only a [`api::Handle`].
 
 pub mod api;
+pub mod capture;
+pub mod capture_client;
 pub mod change;
 pub mod client;
 pub mod command;

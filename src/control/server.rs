@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::api::{self, Handle};
+use super::capture::Presence;
 use super::socket::ControlSocket;
 
 /// How much the server takes from its clients.
@@ -24,7 +25,7 @@ pub struct Limits {
     pub connections: usize,
     /// Time in which the head of a request must arrive, from the connection's start or the answer before.
     pub header_read: Duration,
-    /// Time after which a connection takes no further request.
+    /// Time after which a connection takes no further request. A capture may go on for longer.
     pub lifetime: Duration,
     /// Time that an answer has to be read, after `lifetime` is over or the server is to stop.
     pub farewell: Duration,
@@ -150,6 +151,8 @@ async fn serve_one(
     limits: Limits,
     mut closed: watch::Receiver<()>,
 ) {
+    let presence = Presence::new(closed.clone());
+    let router = router.layer(Extension(presence.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
@@ -160,7 +163,7 @@ async fn serve_one(
     // An error here is the client's: it sent no HTTP, was too slow or went away.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = sleep(limits.lifetime) => {}
+        () = async { sleep(limits.lifetime).await; presence.idle().await } => {}
         // Nothing is ever sent; that it is gone tells to close.
         _ = closed.changed() => {}
     }

@@ -146,8 +146,10 @@ impl Director {
         let published = Published::new(ForwardingTable::build(&plan, None));
         let health = threads::health(event_sender.clone())?;
         let (handle, control) = command::connect(Running::default());
-        let exports = Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, &health)?;
-        let workers = Workers::start(prepared, &published, event_sender)?;
+        let captures = threads::capture_switch(&prepared);
+        let exports =
+            Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, &health, &captures)?;
+        let workers = Workers::start(prepared, &published, &captures, event_sender)?;
         let mut director = Self {
             options: options.clone(),
             config: Arc::new(config),

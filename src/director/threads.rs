@@ -10,8 +10,10 @@ use crossbeam::channel::Sender;
 
 use super::start::{BoundQueue, Prepared};
 use super::{DirectorError, Event, Interface};
+use crate::capture::{QueuePlace, Switch};
 use crate::config::Config;
 use crate::control::api::Handle;
+use crate::control::capture::Captures;
 use crate::control::command::DirectorHandle;
 use crate::control::flows::FlowTables;
 use crate::control::server::Server;
@@ -36,12 +38,14 @@ impl Workers {
     pub(super) fn start(
         prepared: Vec<Prepared>,
         published: &Arc<Published<ForwardingTable>>,
+        captures: &Arc<Switch>,
         events: Sender<Event>,
     ) -> Result<Self, DirectorError> {
         let mut workers = Self { stop: Arc::default(), threads: Vec::new() };
         for worker in prepared {
             let stop = Arc::clone(&workers.stop);
             let published = Arc::clone(published);
+            let captures = Arc::clone(captures);
             let ended = Ended { worker: worker.settings.worker, events: events.clone() };
             let thread = thread::Builder::new()
                 .name(format!("worker-{}", worker.settings.worker))
@@ -54,7 +58,9 @@ impl Workers {
                             "cannot pin the worker to its core: it runs wherever the scheduler puts it"
                         );
                     }
+                    let tap = captures.tap(worker.settings.worker);
                     Worker::new(worker.settings, worker.port, published.reader(), worker.counters, worker.flows)
+                        .with_tap(tap)
                         .run(&stop);
                 })
                 .map_err(|source| DirectorError::System { action: "start a worker's thread", source })?;
@@ -120,6 +126,7 @@ impl Exports {
         prepared: &[Prepared],
         tables: &Arc<Published<ForwardingTable>>,
         health: &HealthChecks,
+        captures: &Arc<Switch>,
     ) -> Result<Self, DirectorError> {
         let found = health.reader();
         let sources = Sources {
@@ -145,7 +152,9 @@ impl Exports {
         };
         let flows = prepared.iter().map(|worker| worker.flows.as_peer());
         let flows = FlowTables::new(flows, Arc::clone(tables));
-        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director };
+        let names = interfaces.iter().map(|interface| interface.name.clone());
+        let captures = Captures::new(Arc::clone(captures), names, Arc::clone(tables));
+        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures };
         let server = Server::start(socket, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
         Ok(Self { server, sampler })
@@ -158,6 +167,12 @@ impl Exports {
         }
         self.server.stop();
     }
+}
+
+/// By which captures of all workers' frames are turned on and off.
+pub(super) fn capture_switch(prepared: &[Prepared]) -> Arc<Switch> {
+    let place = |queue: &BoundQueue| QueuePlace { interface: queue.layout.interface, queue: queue.layout.queue };
+    Switch::new(prepared.iter().map(|worker| worker.queues.iter().map(place).collect()))
 }
 
 fn worker_source(worker: &Prepared, interfaces: &[Interface]) -> WorkerSource {
