@@ -178,7 +178,7 @@ impl<P: Port> Worker<P> {
         let now_s = clock::to_seconds(now_ns);
         let running = tap.as_ref().and_then(Tap::running);
         let capture = running.as_ref().and_then(|running| running.burst(queue, received.len(), &table, now_ns));
-        let tally = Tally { worker: settings.worker, counters, table: &table, capture };
+        let tally = Tally { worker: settings.worker, counters, table: &table, capture: capture.as_ref() };
         // Each step is taken for all frames before the next: what that needs is fetched meanwhile.
         prepared.clear();
         prepared.extend(received.iter_mut().map(|frame| prepare(port.bytes_mut(frame), &table, flows)));
@@ -206,7 +206,7 @@ impl<P: Port> Worker<P> {
         count_flows(&counters.flows, &counts);
         for (egress, outgoing) in outgoing.iter_mut().enumerate() {
             if !outgoing.frames.is_empty() {
-                if let Some(capture) = &tally.capture {
+                if let Some(capture) = tally.capture {
                     outgoing.stage(port, capture, u8::try_from(egress).ok());
                 }
                 let by = settings.egress_queues.get(queue).and_then(|queues| *queues.get(egress)?);
@@ -272,6 +272,7 @@ impl<P: Port> Worker<P> {
 impl<F: Frame> Outgoing<F> {
     /// Shows all frames to a capture: once they are submitted their bytes are the kernel's.
     #[cold]
+    #[inline(never)]
     fn stage<P: Port<Frame = F>>(&mut self, port: &mut P, capture: &Burst<'_>, egress: Option<u8>) {
         for (frame, account) in self.frames.iter_mut().zip(&self.accounts) {
             let bytes = port.bytes_mut(frame);
@@ -293,8 +294,8 @@ impl<F: Frame> Outgoing<F> {
             let now_ns = clock::monotonic_ns();
             tally.sent(self.accounts.get(..sent).unwrap_or(&[]), now_ns);
             self.accounts.drain(..sent);
-            if let Some(capture) = &tally.capture {
-                self.staged.drain(..sent.min(self.staged.len())).for_each(|staged| capture.sent(staged));
+            if let Some(capture) = tally.capture {
+                capture.sent(self.staged.drain(..sent.min(self.staged.len())));
             }
             if self.frames.is_empty() {
                 return;
@@ -313,7 +314,7 @@ impl<F: Frame> Outgoing<F> {
         let mut staged = self.staged.drain(..);
         for (mut frame, account) in self.frames.drain(..).zip(self.accounts.drain(..)) {
             tally.drop_routed(reason, account.route, account.bytes);
-            if let (Some(capture), Some(staged)) = (&tally.capture, staged.next()) {
+            if let (Some(capture), Some(staged)) = (tally.capture, staged.next()) {
                 let bytes = port.bytes_mut(&mut frame);
                 capture.not_sent(staged, reason, account.route, account.received_ns, bytes);
             }
@@ -346,7 +347,7 @@ struct Tally<'a> {
     counters: &'a WorkerCounters,
     table: &'a ForwardingTable,
     /// The capture that runs.
-    capture: Option<Burst<'a>>,
+    capture: Option<&'a Burst<'a>>,
 }
 
 impl Tally<'_> {
@@ -378,7 +379,7 @@ impl Tally<'_> {
         port: &mut P,
     ) {
         self.drop(reason, whose.0, whose.1, frame.len() as u64);
-        if let Some(capture) = &self.capture {
+        if let Some(capture) = self.capture {
             capture.dropped(reason, whose, frame.received_ns(), port.bytes_mut(&mut frame));
         }
         port.release(frame);

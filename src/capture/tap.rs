@@ -195,7 +195,9 @@ impl Tap {
         self.hold()
     }
 
+    // Like all below it is kept out of the worker's loop, which stays as it is without captures.
     #[cold]
+    #[inline(never)]
     fn hold(&self) -> Option<Running<'_>> {
         Some(Running { session: self.sessions.pin(), worker: self.worker })
     }
@@ -210,6 +212,8 @@ pub struct Running<'a> {
 
 impl Running<'_> {
     /// Begins a burst of `frames` frames from the worker's `queue`, decided on by `table` at `now_ns`.
+    #[cold]
+    #[inline(never)]
     pub fn burst<'a>(
         &'a self,
         queue: usize,
@@ -249,6 +253,8 @@ pub enum Staged {
 
 impl Burst<'_> {
     /// Captures a frame that is dropped, if it fits.
+    #[cold]
+    #[inline(never)]
     pub fn dropped(
         &self,
         reason: DropReason,
@@ -281,16 +287,22 @@ impl Burst<'_> {
         }
     }
 
-    /// Captures a staged frame that was sent.
-    pub fn sent(&self, staged: Staged) {
-        match staged {
-            Staged::Unwanted => {}
-            Staged::Held(record) => self.hand_over(record, Fate::Tx),
-            Staged::Lost => self.queue.lose(),
+    /// Captures staged frames that were sent.
+    #[cold]
+    #[inline(never)]
+    pub fn sent(&self, staged: impl Iterator<Item = Staged>) {
+        for staged in staged {
+            match staged {
+                Staged::Unwanted => {}
+                Staged::Held(record) => self.hand_over(record, Fate::Tx),
+                Staged::Lost => self.queue.lose(),
+            }
         }
     }
 
     /// Captures a staged frame that could not be sent, if it fits all the same.
+    #[cold]
+    #[inline(never)]
     pub fn not_sent(&self, staged: Staged, reason: DropReason, route: Route, received_ns: Option<u64>, bytes: &[u8]) {
         let fate = Fate::Drop(reason);
         let wanted = self.filter.wants(fate);
