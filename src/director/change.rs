@@ -152,7 +152,17 @@ impl Director {
         health::apply(&standings, &mut plan);
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         let build_time = started.elapsed();
-        Ok(Candidate { config: new, next_hops, identities, plan, standings, table, build_time, restart_needed, warnings })
+        Ok(Candidate {
+            config: new,
+            next_hops,
+            identities,
+            plan,
+            standings,
+            table,
+            build_time,
+            restart_needed,
+            warnings,
+        })
     }
 
     /// Applies a configuration. What fails does not keep the rest from being done.
