@@ -1,4 +1,5 @@
-//! The address resolution protocol (RFC 826) as far as a probe needs it: the question of RFC 5227 and who answers.
+//! The address resolution protocol (RFC 826) as far as who owns an address is concerned: questions and their answers,
+//! and the probe and the announcement of RFC 5227.
 
 use std::net::Ipv4Addr;
 
@@ -18,31 +19,75 @@ const PACKET: usize = 14;
 /// A broadcast that asks who has `target`, with sender address 0.0.0.0 (an ARP Probe, RFC 5227 section 1.1): whoever
 /// has it answers, and nobody learns an address from it.
 pub fn probe(source: MacAddress, target: Ipv4Addr) -> [u8; FRAME_LEN] {
+    let sender = (source, Ipv4Addr::UNSPECIFIED);
+    packet(MacAddress::BROADCAST, REQUEST, sender, (MacAddress::default(), target))
+}
+
+/// A broadcast that says that `address` is at `mac` (an ARP Announcement, RFC 5227 section 2.3, also known as gratuitous
+/// ARP): who has an entry for it corrects it, and switches learn the port.
+pub fn announcement(mac: MacAddress, address: Ipv4Addr) -> [u8; FRAME_LEN] {
+    packet(MacAddress::BROADCAST, REQUEST, (mac, address), (MacAddress::default(), address))
+}
+
+/// The answer to `request`: its target is at `mac`.
+pub fn reply(mac: MacAddress, request: &Request) -> [u8; FRAME_LEN] {
+    packet(request.sender_mac, REPLY, (mac, request.target), (request.sender_mac, request.sender))
+}
+
+fn packet(
+    destination: MacAddress,
+    operation: u16,
+    (sender_mac, sender): (MacAddress, Ipv4Addr),
+    (target_mac, target): (MacAddress, Ipv4Addr),
+) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
-    frame[..6].fill(0xff);
-    frame[6..12].copy_from_slice(&source.octets());
+    frame[..6].copy_from_slice(&destination.octets());
+    frame[6..12].copy_from_slice(&sender_mac.octets());
     frame[12..14].copy_from_slice(&ETHER_TYPE.to_be_bytes());
     frame[14..20].copy_from_slice(&ETHERNET_IPV4);
-    frame[20..22].copy_from_slice(&REQUEST.to_be_bytes());
-    frame[22..28].copy_from_slice(&source.octets());
-    // Sender 0.0.0.0 and the target's unknown MAC address are zeros.
+    frame[20..22].copy_from_slice(&operation.to_be_bytes());
+    frame[22..28].copy_from_slice(&sender_mac.octets());
+    frame[28..32].copy_from_slice(&sender.octets());
+    frame[32..38].copy_from_slice(&target_mac.octets());
     frame[38..42].copy_from_slice(&target.octets());
     frame
+}
+
+/// Somebody asks who has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Who asks: never a group address.
+    pub sender_mac: MacAddress,
+    /// The asker's address; 0.0.0.0 in a probe by one who wants to take `target` (RFC 5227 section 2.1.1).
+    pub sender: Ipv4Addr,
+    /// The address that is asked for.
+    pub target: Ipv4Addr,
+}
+
+/// The question in this untagged frame; `None` for everything else, malformed packets included.
+pub fn request(frame: &[u8]) -> Option<Request> {
+    let packet = body(frame)?;
+    let sender_mac = MacAddress::new(*packet[8..14].first_chunk()?);
+    let is_question = packet[6..8] == REQUEST.to_be_bytes() && sender_mac.is_station();
+    let address = |bytes: &[u8]| bytes.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets));
+    is_question.then_some(Request { sender_mac, sender: address(&packet[14..])?, target: address(&packet[24..])? })
+}
+
+/// The ARP packet in a frame, if it is one for IPv4 over Ethernet and all of it is there.
+fn body(frame: &[u8]) -> Option<&[u8; FRAME_LEN - PACKET]> {
+    let ether_type = frame.get(12..PACKET)?;
+    let packet = frame.get(PACKET..)?.first_chunk()?;
+    (ether_type == ETHER_TYPE.to_be_bytes() && packet[..6] == ETHERNET_IPV4).then_some(packet)
 }
 
 /// Who says in this untagged frame that an address is its own: the sender of a reply, or of a request that is no probe.
 /// `None` for everything else, malformed packets included.
 pub fn claim(frame: &[u8]) -> Option<(Ipv4Addr, MacAddress)> {
-    let ether_type = frame.get(12..PACKET)?;
-    let packet = frame.get(PACKET..FRAME_LEN)?;
-    if ether_type != ETHER_TYPE.to_be_bytes() || packet[..6] != ETHERNET_IPV4 {
-        return None;
-    }
+    let packet = body(frame)?;
     let operation = u16::from_be_bytes([packet[6], packet[7]]);
     let mac = MacAddress::new(*packet[8..14].first_chunk()?);
     let address = Ipv4Addr::from(*packet[14..18].first_chunk::<4>()?);
-    let is_claim =
-        matches!(operation, REQUEST | REPLY) && !address.is_unspecified() && !mac.is_zero() && !mac.is_multicast();
+    let is_claim = matches!(operation, REQUEST | REPLY) && !address.is_unspecified() && mac.is_station();
     is_claim.then_some((address, mac))
 }
 
@@ -66,6 +111,41 @@ mod tests {
         expected.extend([0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
         expected.extend([0, 0, 0, 0, 0, 0, 192, 168, 88, 15]);
         assert_eq!(probe(MAC, Ipv4Addr::new(192, 168, 88, 15)).to_vec(), expected);
+    }
+
+    #[test]
+    fn a_question_is_answered_to_its_asker_and_a_probe_to_its_sender() {
+        let vip = Ipv4Addr::new(192, 168, 88, 15);
+        let asked = Request {
+            sender_mac: MacAddress::new([2, 0, 0, 0, 0, 2]),
+            sender: Ipv4Addr::new(192, 168, 88, 10),
+            target: vip,
+        };
+        let mut expected = reply();
+        expected[38..42].copy_from_slice(&[192, 168, 88, 10]);
+        assert_eq!(super::reply(MAC, &asked).to_vec(), expected);
+        let probe = request(&probe(asked.sender_mac, vip)).unwrap();
+        assert_eq!(probe, Request { sender: Ipv4Addr::UNSPECIFIED, ..asked });
+        assert_eq!(super::reply(MAC, &probe)[..6], asked.sender_mac.octets());
+        assert_eq!(request(&expected), None, "an answer is no question");
+        for length in 0..FRAME_LEN {
+            assert_eq!(request(&super::probe(MAC, vip)[..length]), None, "cut to {length} bytes");
+        }
+        for (what, at, value) in [("hardware type", 15, 6), ("protocol", 17, 1), ("multicast sender", 22, 3)] {
+            let mut frame = super::probe(MAC, vip);
+            frame[at] = value;
+            assert_eq!(request(&frame), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_announcement_is_a_broadcast_claim() {
+        let vip = Ipv4Addr::new(192, 168, 88, 15);
+        let frame = announcement(MAC, vip);
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(frame[20..22], [0, 1], "a request, by RFC 5227 section 3");
+        assert_eq!(frame[28..32], frame[38..42], "sender and target are the address");
+        assert_eq!(claim(&frame), Some((vip, MAC)));
     }
 
     #[test]
@@ -101,6 +181,7 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = claim(&bytes);
+            let _ = request(&bytes);
         }
     }
 }

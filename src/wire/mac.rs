@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct MacAddress([u8; 6]);
 
 impl MacAddress {
+    /// The address of all stations.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
     /// An address of the six bytes as they stand in a frame.
     pub const fn new(octets: [u8; 6]) -> Self {
         Self(octets)
@@ -24,6 +27,11 @@ impl MacAddress {
     /// Whether this is a group address (multicast or broadcast): its first byte is odd.
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
+    }
+
+    /// Whether it can be the address of one station: neither a group address nor all zeros.
+    pub fn is_station(self) -> bool {
+        !self.is_multicast() && !self.is_zero()
     }
 
     /// Whether all bytes are zero, which no interface on Ethernet has.

@@ -3,6 +3,8 @@
 //! [`subject`] answers the one question that forwarding and classification ask of a frame: whose flow is it about?
 
 pub mod arp;
+mod checksum;
+pub mod echo;
 pub mod ethernet;
 mod ipv4;
 mod ipv6;
