@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pointsman::config::{self, Config, ConfigError, InterfaceConfig, Loaded, NoSocketAction, Persistence, Queues};
+use pointsman::config::{
+    self, Announce, Config, ConfigError, InterfaceConfig, Loaded, NoSocketAction, Persistence, Queues,
+};
 use pointsman::service::Protocol;
 use proptest::prelude::*;
 
@@ -70,6 +72,19 @@ fn the_contract_is_read_as_it_stands() {
     assert_eq!(server.address, IpAddr::from([192, 168, 88, 100]));
     assert_eq!((server.weight, server.mac), (1, Some("02:00:00:00:01:00".parse().unwrap())));
     config.require_interfaces().unwrap();
+}
+
+#[test]
+fn a_vip_is_announced_as_one_of_its_services_says_or_as_the_director_does() {
+    let service = |vip: &str, port: u16, announce: &str| {
+        format!("[[virtual_service]]\nvip = \"{vip}\"\nport = {port}\nprotocol = \"tcp\"\n{announce}\n")
+    };
+    let services =
+        [service("192.0.2.1", 80, ""), service("192.0.2.1", 443, "announce = \"arp\""), service("192.0.2.2", 80, "")];
+    let of = |text: &str| accepted(text).virtual_services.iter().map(|service| service.announce).collect::<Vec<_>>();
+    assert_eq!(of(&services.concat()), [Announce::Arp, Announce::Arp, Announce::Kernel]);
+    let all = format!("[director]\nannounce = \"arp\"\n{}", services.concat().replace("\"arp\"", "\"kernel\""));
+    assert_eq!(of(&all), [Announce::Kernel, Announce::Kernel, Announce::Arp]);
 }
 
 #[test]
@@ -237,6 +252,9 @@ fn documented_defaults_are_the_real_ones() {
         assert_eq!(default == "required", required, "{table}.{key}");
         match default.strip_prefix('`').and_then(|default| default.strip_suffix('`')) {
             // The list of cores is empty where they are chosen automatically.
+            _ if (table.as_str(), key.as_str()) == ("virtual_service", "announce") => {
+                assert_eq!(value, &json["director"]["announce"]);
+            }
             Some("\"auto\"") if key == "cores" => assert_eq!(value.to_string(), "[]"),
             Some(default) if !default.contains('`') => assert_eq!(value.to_string(), default, "{table}.{key}"),
             _ if required || ["busy_poll", "real_server", "fallback"].contains(&key.as_str()) => {}

@@ -176,6 +176,10 @@ pub struct DirectorConfig {
     /// Time between two writes of `stats_file`.
     #[serde(rename = "stats_interval_ms", serialize_with = "as_ms")]
     pub stats_interval: Duration,
+    /// Who answers for VIPs of which no service says it.
+    pub announce: Announce,
+    /// Whether VIPs with [`Announce::Arp`] are answered for from the start, or only when told to.
+    pub announce_at_start: bool,
 }
 
 impl Default for DirectorConfig {
@@ -190,6 +194,8 @@ impl Default for DirectorConfig {
             flows_per_worker: 1 << 20,
             stats_file: None,
             stats_interval: Duration::from_secs(1),
+            announce: Announce::Kernel,
+            announce_at_start: true,
         }
     }
 }
@@ -206,6 +212,8 @@ impl fmt::Debug for DirectorConfig {
             .field("flows_per_worker", &self.flows_per_worker)
             .field("stats_file", &self.stats_file)
             .field("stats_interval", &self.stats_interval)
+            .field("announce", &self.announce)
+            .field("announce_at_start", &self.announce_at_start)
             .finish()
     }
 }
@@ -231,6 +239,17 @@ pub enum NoSocketAction {
     Drop,
     /// Left to the kernel and counted.
     Pass,
+}
+
+/// Who answers ARP, neighbour discovery and ping for a VIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announce {
+    /// The kernel: the VIP is an address of this machine.
+    #[default]
+    Kernel,
+    /// The director itself, while it is active: the VIP is no address of this machine.
+    Arp,
 }
 
 /// One virtual service and the real servers behind it.
@@ -269,6 +288,8 @@ pub struct VirtualServiceConfig {
     pub quorum_hysteresis: u32,
     /// Who takes new flows while no real server does.
     pub fallback: Option<FallbackConfig>,
+    /// Who answers for the VIP: the same in all services of it.
+    pub announce: Announce,
     /// In the order of the file; no address appears twice, each is of the same family as the VIP.
     #[serde(rename = "real_server")]
     pub real_servers: Vec<RealServerConfig>,

@@ -21,6 +21,8 @@ const REAL_SERVER_HEALTH_CHECK: Key = Key::optional(
 const FALLBACK: Key = Key::optional("fallback", "a table", "one [virtual_service.fallback] table");
 
 const TRUE_OR_FALSE: &str = "true or false";
+const ANNOUNCE: &str = "a way to announce a VIP";
+const ANNOUNCE_WORDS: &str = "\"kernel\" or \"arp\"";
 const RING_SIZE: &str = "a power of two from 64 to 65536";
 
 /// All tables of a file.
@@ -41,6 +43,8 @@ pub(super) struct RawDirector<'t> {
     pub(super) stats_file: Option<Field<&'t str>>,
     pub(super) stats_interval_ms: Option<Field<i64>>,
     pub(super) flows_per_worker: Option<Field<i64>>,
+    pub(super) announce: Option<Field<&'t str>>,
+    pub(super) announce_at_start: Option<Field<bool>>,
 }
 
 pub(super) struct RawInterface<'t> {
@@ -92,6 +96,7 @@ pub(super) struct RawVirtualService<'t> {
     pub(super) quorum: Option<Field<i64>>,
     pub(super) quorum_hysteresis: Option<Field<i64>>,
     pub(super) fallback: Option<RawFallback<'t>>,
+    pub(super) announce: Option<Field<&'t str>>,
     pub(super) real_servers: Vec<RawRealServer<'t>>,
 }
 
@@ -183,6 +188,8 @@ impl<'t> RawDirector<'t> {
                 "an interval in milliseconds",
                 "10 to 3600000",
             )),
+            announce: table.text(Key::optional("announce", ANNOUNCE, ANNOUNCE_WORDS)),
+            announce_at_start: table.flag(Key::optional("announce_at_start", "a switch", TRUE_OR_FALSE)),
         }
     }
 }
@@ -269,6 +276,7 @@ impl<'t> RawVirtualService<'t> {
             quorum: table.integer(Key::optional("quorum", "a weight", "1 to 4294967295")),
             quorum_hysteresis: table.integer(Key::optional("quorum_hysteresis", "a weight", "0 to 4294967295")),
             fallback: table.table(FALLBACK, "[virtual_service.fallback]", RawFallback::read),
+            announce: table.text(Key::optional("announce", ANNOUNCE, ANNOUNCE_WORDS)),
             real_servers: table.tables(REAL_SERVER, "[[virtual_service.real_server]]", RawRealServer::read),
         }
     }

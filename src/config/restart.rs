@@ -1,6 +1,6 @@
 //! Which settings a running director cannot take over from a new file.
 //!
-//! Virtual services, real servers, weights, MACs, the secret, virtual MACs and `replay`'s MTU are published while
+//! Virtual services, real servers, weights, MACs, the secret, virtual MACs, who answers for VIPs and `replay`'s MTU are published while
 //! packets flow. All else shapes sockets, threads and the XDP program, and stays as it was until a restart.
 
 use std::collections::BTreeMap;
@@ -78,6 +78,8 @@ fn restart_director(director: &DirectorConfig) -> Settings {
         flows_per_worker,
         stats_file,
         stats_interval,
+        announce: _,
+        announce_at_start: _,
     } = director;
     vec![
         ("control_socket", as_json(control_socket)),

@@ -137,7 +137,8 @@ impl Director {
                 interface.virtual_macs = macs.clone();
             }
         }
-        new.director = DirectorConfig { secret: new.director.secret, ..self.config.director.clone() };
+        let DirectorConfig { secret, announce, announce_at_start, .. } = new.director;
+        new.director = DirectorConfig { secret, announce, announce_at_start, ..self.config.director.clone() };
         start::check_limits(&new)?;
         let mut next_hops = self.next_hops.clone();
         let indices: Vec<u32> = self.interfaces.iter().map(|interface| interface.facts.index).collect();

@@ -21,7 +21,7 @@ pub use link::{Link, link_by_name, links};
 pub use neighbor::{Neighbor, NeighborState, neighbors};
 pub use nic::{Nic, nic};
 pub use on_link::{NextHopDevice, on_link};
-pub use packet_socket::PacketSocket;
+pub use packet_socket::{PacketSocket, Received};
 pub use route::{Route, RouteKind, route_to};
 pub use targets::Target;
 pub use tuning::{RingSize, Tuning, tuning};

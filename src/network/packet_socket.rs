@@ -8,10 +8,23 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::NetworkError;
+use crate::wire::MacAddress;
 
 /// Sends and receives frames of one EtherType on one interface. What the kernel takes in is not disturbed.
 #[derive(Debug)]
-pub struct PacketSocket(OwnedFd);
+pub struct PacketSocket {
+    fd: OwnedFd,
+    interface_index: u32,
+}
+
+/// A frame as it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// Its first bytes, without a VLAN tag: the kernel takes that out.
+    pub frame: &'a [u8],
+    /// Whether the kernel thinks that it is for others: to another MAC address, or of a VLAN that this machine is not in.
+    pub for_others: bool,
+}
 
 impl PacketSocket {
     /// Opens one on the interface of that index.
@@ -20,12 +33,73 @@ impl PacketSocket {
     /// [`NetworkError::MissingCapability`] without CAP_NET_RAW, else what the kernel says.
     pub fn open(interface_index: u32, ether_type: u16) -> Result<Self, NetworkError> {
         let action = || format!("open a packet socket on interface {interface_index}");
-        open(interface_index, ether_type).map(Self).map_err(|source| match source.kind() {
+        open(interface_index, ether_type).map(|fd| Self { fd, interface_index }).map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => {
                 NetworkError::MissingCapability { action: action(), capability: "CAP_NET_RAW" }
             }
             _ => NetworkError::System { action: action(), source },
         })
+    }
+
+    /// Has the interface take in frames to `mac`, a group's or one station's, until the socket is gone
+    /// (`PACKET_ADD_MEMBERSHIP`): the kernel undoes it also when the process is killed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn join(&self, mac: MacAddress) -> io::Result<()> {
+        self.membership(libc::PACKET_ADD_MEMBERSHIP, mac)
+    }
+
+    /// Takes back [`Self::join`].
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn leave(&self, mac: MacAddress) -> io::Result<()> {
+        self.membership(libc::PACKET_DROP_MEMBERSHIP, mac)
+    }
+
+    fn membership(&self, option: libc::c_int, mac: MacAddress) -> io::Result<()> {
+        let kind = if mac.is_multicast() { libc::PACKET_MR_MULTICAST } else { libc::PACKET_MR_UNICAST };
+        let mut address = [0; 8];
+        address[..6].copy_from_slice(&mac.octets());
+        let request = libc::packet_mreq {
+            mr_ifindex: self.interface_index.try_into().map_err(io::Error::other)?,
+            mr_type: kind.try_into().map_err(io::Error::other)?,
+            mr_alen: 6,
+            mr_address: address,
+        };
+        // SAFETY: the request outlives the call, and its size is given.
+        let status = unsafe {
+            let size = length_of::<libc::packet_mreq>()?;
+            libc::setsockopt(self.fd.as_raw_fd(), libc::SOL_PACKET, option, (&raw const request).cast(), size)
+        };
+        if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Has the kernel give this socket only frames whose byte at `offset` is `value`, so that all others wake nobody.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn only_where(&self, offset: u32, value: u8) -> io::Result<()> {
+        let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let mut program = [
+            instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, offset),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, value.into()),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        ];
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        // SAFETY: filter and program outlive the call, which copies them; their lengths are given.
+        let status = unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const filter).cast(),
+                length_of::<libc::sock_fprog>()?,
+            )
+        };
+        if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Sends one whole frame.
@@ -34,7 +108,7 @@ impl PacketSocket {
     /// What the kernel says: ENETDOWN where the interface is down, ENOBUFS where its queue is full.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         // SAFETY: `frame` outlives the call, and its length is given.
-        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -46,20 +120,14 @@ impl PacketSocket {
         loop {
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout) {
+            match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], timeout) {
                 Err(nix::errno::Errno::EINTR) => continue,
                 Ok(0) => return Ok(None),
                 result => result?,
             };
-            // SAFETY: `buffer` is borrowed mutably for the call, and its length is given.
-            let length =
-                unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
-            match usize::try_from(length) {
-                Ok(length) => return Ok(buffer.get(..length)),
-                Err(_) => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::WouldBlock => {}
-                    error => return Err(error),
-                },
+            // Nothing waits any more where another socket's error was reported instead.
+            if let Some(received) = self.take(buffer)? {
+                return Ok(buffer.get(..received.0));
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -68,9 +136,53 @@ impl PacketSocket {
     }
 }
 
+impl PacketSocket {
+    /// The next frame that waits, if any does.
+    ///
+    /// # Errors
+    /// What the kernel says: ENETDOWN once when the interface goes down.
+    pub fn next<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
+        let taken = self.take(buffer)?;
+        Ok(taken.and_then(|(length, for_others)| Some(Received { frame: buffer.get(..length)?, for_others })))
+    }
+
+    /// Length of a frame that is put into `buffer`, and whether it is for others.
+    fn take(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
+        let mut from = libc::sockaddr_ll {
+            sll_family: 0,
+            sll_protocol: 0,
+            sll_ifindex: 0,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        let mut size = length_of::<libc::sockaddr_ll>()?;
+        // SAFETY: `buffer` is borrowed mutably for the call and its length is given; the kernel writes at most `size`
+        // bytes of the address, which is plain data.
+        let length = unsafe {
+            libc::recvfrom(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+                (&raw mut from).cast(),
+                &raw mut size,
+            )
+        };
+        match usize::try_from(length) {
+            Ok(length) => Ok(Some((length, from.sll_pkttype == libc::PACKET_OTHERHOST))),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+}
+
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

@@ -3,6 +3,7 @@
 //! A value that is refused leaves its default behind, so that checking goes on and finds what else is wrong; the
 //! caller throws the result away.
 
+mod announce;
 mod health;
 mod interface;
 mod quic;
@@ -35,9 +36,10 @@ pub(super) fn validate(raw: &RawConfig<'_>, findings: &Findings) -> Config {
         findings.refuse(raw.virtual_services[0].place.at, "virtual_service".to_owned(), message);
     }
     let interfaces = interface::interfaces(&raw.interfaces, findings);
+    let director = director(raw.director.as_ref(), findings);
     Config {
-        director: director(raw.director.as_ref(), findings),
-        virtual_services: service::services(&raw.virtual_services, &interfaces, findings),
+        virtual_services: service::services(&raw.virtual_services, &interfaces, director.announce, findings),
+        director,
         interfaces,
     }
 }
@@ -78,6 +80,10 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     check.number(raw.stats_interval_ms.as_ref(), 10..=3_600_000, &mut milliseconds);
     director.stats_interval = Duration::from_millis(milliseconds.into());
     check.number(raw.flows_per_worker.as_ref(), 1024..=1 << 28, &mut director.flows_per_worker);
+    check.word(raw.announce.as_ref(), &announce::WORDS, &mut director.announce);
+    if let Some(at_start) = &raw.announce_at_start {
+        director.announce_at_start = at_start.value;
+    }
     director
 }
 

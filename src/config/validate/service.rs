@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::health;
 use super::interface::unicast_mac;
-use super::quic;
 use super::{Check, Seen, warn};
+use super::{announce, quic};
 use crate::config::error::Findings;
 use crate::config::interface::InterfaceConfig;
 use crate::config::prime;
 use crate::config::raw::RawVirtualService;
 use crate::config::reader::{Field, quoted};
 use crate::config::{
-    DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, Persistence, RealServerConfig,
-    Scheduler, VirtualServiceConfig,
+    Announce, DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, Persistence,
+    RealServerConfig, Scheduler, VirtualServiceConfig,
 };
 use crate::service::{Protocol, ServiceKey};
 use crate::wire::MacAddress;
@@ -37,6 +37,7 @@ struct Taken<'a> {
 pub(super) fn services(
     raw: &[RawVirtualService<'_>],
     interfaces: &[InterfaceConfig],
+    announce: Announce,
     findings: &Findings,
 ) -> Vec<VirtualServiceConfig> {
     let vips: Vec<Option<IpAddr>> =
@@ -50,6 +51,7 @@ pub(super) fn services(
     for interface in interfaces {
         taken.virtual_macs.extend(interface.virtual_macs.iter().map(|mac| (*mac, interface.name.as_str())));
     }
+    let announced = announce::by_vip(raw, &vips, findings);
     let mut keys = Seen::new();
     let mut services = Vec::with_capacity(raw.len());
     for (index, (raw, vip)) in raw.iter().zip(vips).enumerate() {
@@ -85,6 +87,7 @@ pub(super) fn services(
                 quorum: availability.quorum,
                 quorum_hysteresis: availability.quorum_hysteresis,
                 fallback,
+                announce: announced.get(&key.vip).copied().unwrap_or(announce),
                 real_servers,
             });
         }
