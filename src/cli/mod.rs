@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand. They print and exit; decisions are made elsewhere.
 
+mod announce;
 mod api;
 mod apply;
 mod capture;
@@ -80,6 +81,8 @@ enum Command {
     Health(health::HealthArgs),
     /// Show how the running director reaches the real servers
     Neighbors(neighbors::NeighborsArgs),
+    /// Answer for VIPs that are no addresses of this machine, leave them to another director, or show who does
+    Announce(announce::AnnounceArgs),
     /// Print the OpenAPI document of the control socket
     Api,
     /// Forward the frames of a capture file, without any network interface
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(args).map(done),
         Command::Health(args) => health::run(args).map(done),
         Command::Neighbors(args) => neighbors::run(args).map(done),
+        Command::Announce(args) => announce::run(args).map(done),
         Command::Api => api::run().map(done),
     };
     match result {

@@ -22,7 +22,8 @@ use super::explain::{ExplainQuery, LiveExplanation};
 use super::extract::Query;
 use super::flows::{FlowList, FlowQuery, FlowTables};
 use super::openapi::{self, OPENAPI, about};
-use super::{change, services};
+use super::{announce, change, services};
+use crate::announce::Announcements;
 use crate::stats::collect::CollectError;
 use crate::stats::report::{HealthCheckReport, HealthState, RealServerReport, Report, StandingReport};
 
@@ -99,6 +100,8 @@ pub struct Handle {
     pub director: DirectorHandle,
     /// Captures of frames.
     pub captures: Captures,
+    /// The VIPs that the director answers for itself.
+    pub announcements: Announcements,
 }
 
 /// The routes with what describes them.
@@ -117,6 +120,7 @@ pub(super) fn routes() -> ApiRouter<Handle> {
         .merge(capture::routes())
         .merge(services::routes())
         .merge(change::routes())
+        .merge(announce::routes())
 }
 
 /// The routes, answered by `handle`.

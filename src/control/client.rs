@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
+use super::announce::{ANNOUNCE, AnnounceRequest, AnnounceStatus};
 use super::api::{EXPLAIN, FLOWS, HEALTH, Health, STATS};
 use super::change::{CHANGES, CONFIG, NEXT_HOPS};
 use super::command::{ChangeReport, NextHopReport};
@@ -241,6 +242,24 @@ impl Client {
     pub fn replace(&self, document: String, how: How) -> Result<ChangeReport, ClientError> {
         let request = Request::put(how.route(CONFIG)).header(CONTENT_TYPE, "application/toml");
         self.parse(&self.ask(request, document.into())?)
+    }
+
+    /// Who answers for the VIPs.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn announcements(&self) -> Result<AnnounceStatus, ClientError> {
+        self.parse(&self.get(ANNOUNCE)?)
+    }
+
+    /// Has VIPs answered for, or left to another director.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn announce(&self, request: AnnounceRequest) -> Result<AnnounceStatus, ClientError> {
+        let body = serde_json::to_string(&request).map_err(|error| self.foreign(error))?;
+        let request = Request::post(ANNOUNCE).header(CONTENT_TYPE, "application/json");
+        self.parse(&self.ask(request, body.into())?)
     }
 
     fn ask(&self, request: request::Builder, body: Bytes) -> Result<String, ClientError> {

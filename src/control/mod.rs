@@ -2,6 +2,7 @@
 //!
 //! It is served by one thread of its own and never by a worker. The server knows no director, only a [`api::Handle`].
 
+pub mod announce;
 pub mod api;
 pub mod capture;
 pub mod capture_client;

@@ -107,6 +107,7 @@ impl Director {
             tracing::warn!("{difference}");
         }
         let result = self.apply(candidate);
+        self.check_addresses();
         let lost = self.document.reload(text);
         self.show();
         if lost > 0 {
@@ -193,7 +194,9 @@ impl Director {
         }
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");
         self.published.publish(table);
-        self.take_services().and(result.map_err(DirectorError::from))
+        let taken = self.take_services();
+        self.announce();
+        taken.and(result.map_err(DirectorError::from))
     }
 
     /// Tells the control socket what the director runs by.

@@ -4,6 +4,7 @@
 //! forwarding table of it and publishes it. The threads beside it: one for each worker, and one each for the neighbour
 //! table, health checks, the statistics, the control socket and signals.
 
+mod announce;
 mod change;
 mod difference;
 mod document;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
+use crate::announce::Announcer;
 use crate::config::{self, Config};
 use crate::control::command::{self, Command, DirectorEnd, Running};
 use crate::control::socket::{Access, ControlSocket};
@@ -113,6 +115,7 @@ struct Director {
     current: Reader<ForwardingTable>,
     watch: NeighborWatch,
     health: HealthChecks,
+    announcer: Announcer,
     /// What the published table was built with.
     standings: Standings,
     workers: Workers,
@@ -145,11 +148,21 @@ impl Director {
         let plan = plan::table_plan(&config, egresses(&interfaces), prepared.len(), &mut identities, |_, _| None);
         let published = Published::new(ForwardingTable::build(&plan, None));
         let health = threads::health(event_sender.clone())?;
+        let announcer = announce::start(&config, &interfaces)?;
         let (handle, control) = command::connect(Running::default());
         let captures = threads::capture_switch(&prepared);
         let exports =
             Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, &health, &captures)?;
         let workers = Workers::start(prepared, &published, &captures, event_sender)?;
+        let exports = Exports::start(
+            &config,
+            (socket, handle),
+            &interfaces,
+            &prepared,
+            &published,
+            (&health, announcer.announcements()),
+        )?;
+        let workers = Workers::start(prepared, &published, event_sender)?;
         let mut director = Self {
             options: options.clone(),
             config: Arc::new(config),
@@ -161,6 +174,7 @@ impl Director {
             published,
             watch,
             health,
+            announcer,
             standings: Standings::default(),
             workers,
             exports,
@@ -173,6 +187,9 @@ impl Director {
         director.publish();
         director.next_hops.log_changes();
         director.take_services()?;
+        // Not before frames are taken: who believes the answer sends them.
+        director.announce();
+        director.check_addresses();
         Ok(director)
     }
 
@@ -221,15 +238,19 @@ impl Director {
 
     /// Takes in what the network says, and all that it has said meanwhile, and publishes once.
     fn heed_network(&mut self, first: NetworkEvent) -> Result<(), DirectorError> {
-        let mut changed = false;
+        let (mut changed, mut links) = (false, false);
         let mut next = Some(first);
         while let Some(event) = next {
+            links |= matches!(event, NetworkEvent::Link { .. });
             changed |= self.learn(event)?;
             next = self.network.try_recv().ok();
         }
         if changed {
             self.publish();
             self.next_hops.log_changes();
+        }
+        if links {
+            self.announce();
         }
         Ok(())
     }
@@ -304,9 +325,10 @@ impl Director {
         Ok(result?)
     }
 
-    /// Stops in the order that loses nothing that could be kept: no new frames, then the workers finish, then the last
+    /// Stops in the order that loses nothing that could be kept: VIPs are no longer answered for, no new frames, then the workers finish, then the last
     /// statistics.
     fn stop(mut self) {
+        self.announcer.stop();
         for interface in &mut self.interfaces {
             interface.program.detach();
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::finding::{Check, Finding, Severity};
 use super::probe::{self, Claim, Question};
 use super::system::System;
-use crate::network::{Link, NetworkError, neighbors, on_link};
+use crate::network::{Link, NetworkError, local_addresses, neighbors, on_link};
 use crate::wire::MacAddress;
 
 /// A real server of the configuration.
@@ -167,18 +167,6 @@ fn kernel_answers(system: &System, vip: IpAddr, interface: &str, local_on: &[Str
     local_on.iter().any(|has| has == interface) || (vip.is_ipv4() && arp_ignore("all").max(arp_ignore(interface)) == 0)
 }
 
-/// All addresses of this machine, with the interfaces that have them.
-fn local_addresses() -> Vec<(String, IpAddr)> {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    all.filter_map(|entry| {
-        let storage = entry.address?;
-        let v4 = storage.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        let address = v4.or_else(|| storage.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))?;
-        Some((entry.interface_name, address))
-    })
-    .collect()
-}
-
 /// An address of the interface to ask from: link-local if there is one, and never a VIP.
 fn ipv6_source(local: &[(String, IpAddr)], interface: &str, vips: &[IpAddr]) -> Option<Ipv6Addr> {
     let own = local.iter().filter(|(name, address)| name == interface && !vips.contains(address));
@@ -284,7 +272,8 @@ fn find(vip: IpAddr, macs: &BTreeSet<MacAddress>) -> String {
     }
 }
 
-fn address_command(vip: IpAddr, device: &str) -> String {
+/// The command that makes `vip` an address of an interface.
+pub fn address_command(vip: IpAddr, device: &str) -> String {
     match vip {
         IpAddr::V4(_) => format!("ip address add {vip}/32 dev {device}"),
         IpAddr::V6(_) => format!("ip address add {vip}/128 dev {device} nodad"),

@@ -4,6 +4,7 @@
 //! [`on_link`] answers at start and at reload whether direct routing can reach a real server at all;
 //! [`NeighborWatch`] then keeps its MAC address known and tells of every change.
 
+mod address;
 mod error;
 mod link;
 mod neighbor;
@@ -16,6 +17,7 @@ mod targets;
 mod tuning;
 mod watch;
 
+pub use address::{local_addresses, not_local};
 pub use error::NetworkError;
 pub use link::{Link, link_by_name, links};
 pub use neighbor::{Neighbor, NeighborState, neighbors};
