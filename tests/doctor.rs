@@ -13,7 +13,8 @@ mod program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use pointsman::config::{AttachMode, BusyPoll, CopyMode, InterfaceConfig, PollMode};
+use pointsman::announce::Role;
+use pointsman::config::{Announce, AttachMode, BusyPoll, CopyMode, InterfaceConfig, PollMode};
 use pointsman::doctor::direct_routing::{self, RealServerFacts, SegmentFacts, VipFacts};
 use pointsman::doctor::interface::{self, InterfaceFacts};
 use pointsman::doctor::machine::{self, MachineFacts};
@@ -467,6 +468,9 @@ fn segment() -> SegmentFacts {
             silent_on: vec![],
             asked_on: vec!["eth0".into()],
             answers: vec![("eth0".into(), OWN)],
+            announce: Announce::Kernel,
+            role: None,
+            forwarded: false,
         }],
         real_servers: vec![RealServerFacts {
             demand: RealServerDemand { address: "192.168.88.100".parse().unwrap(), mac: None },
@@ -488,6 +492,11 @@ fn the_segment_is_judged() {
     use Severity::{Error, Info, Ok, Warning};
     fn answered_by(facts: &mut SegmentFacts, mac: MacAddress) {
         facts.vips[0].answers.push(("eth0".into(), mac));
+    }
+    fn announced(facts: &mut SegmentFacts, role: Option<Role>) {
+        let vip = &mut facts.vips[0];
+        vip.local_on.clear();
+        (vip.announce, vip.role) = (Announce::Arp, role);
     }
     let table: &[(&str, Change, C, Severity, &[&str])] = &[
         (
@@ -553,6 +562,51 @@ fn the_segment_is_judged() {
             C::VipAnsweredTwice,
             Error,
             &["2 machines", "02:00:00:00:09:08, 02:00:00:00:09:09"],
+        ),
+        (
+            "the director answers, and so does another",
+            |f| {
+                announced(f, Some(Role::Active));
+                answered_by(f, OTHER);
+            },
+            C::VipAnsweredTwice,
+            Error,
+            &["the running director", "02:00:00:00:09:09", "pointsman announce release 192.168.88.15"],
+        ),
+        (
+            "the other director answers",
+            |f| {
+                announced(f, Some(Role::Standby));
+                answered_by(f, OTHER);
+            },
+            C::VipElsewhere,
+            Info,
+            &["02:00:00:00:09:09"],
+        ),
+        (
+            "a standby, and nobody answers",
+            |f| announced(f, Some(Role::Standby)),
+            C::VipUnanswered,
+            Warning,
+            &["pointsman announce take 192.168.88.15"],
+        ),
+        ("the director would answer", |f| announced(f, None), C::VipUnanswered, Info, &["start the director"]),
+        (
+            "the director and the kernel",
+            |f| f.vips[0].announce = Announce::Arp,
+            C::VipAddress,
+            Warning,
+            &["ip address del 192.168.88.15/32 dev eth0"],
+        ),
+        (
+            "a kernel that forwards",
+            |f| {
+                announced(f, Some(Role::Active));
+                f.vips[0].forwarded = true;
+            },
+            C::VipForwarded,
+            Warning,
+            &["ip route add blackhole 192.168.88.15/32"],
         ),
         (
             "one stranger",

@@ -6,11 +6,11 @@ use std::thread;
 
 use super::layout::{self, InterfaceFacts, WorkerLayout};
 use super::{Interface, start};
-use crate::config::{AttachMode, Config, InterfaceConfig, Queues};
+use crate::config::{Announce, AttachMode, Config, InterfaceConfig, Queues};
 use crate::control::client::Client;
 use crate::doctor::{
     Check, Demand, InterfaceDemand, MachineDemand, RealServerDemand, Report, RunningInterface, Severity, System,
-    direct_routing, look,
+    VipDemand, direct_routing, look,
 };
 use crate::network::{Link, links, nic};
 use crate::stats;
@@ -26,8 +26,14 @@ pub fn examine(config: Option<&Config>, probe: bool) -> Report {
     let demand = demand(config, &links);
     let mut findings = look(&system, &demand, &running);
     if probe {
+        let mut vips = demand.vips.clone();
+        let status = Client::new(&config.director.control_socket).announcements().map(|status| status.vips);
+        for vip in &mut vips {
+            let announced = status.iter().flatten().find(|status| status.vip == vip.vip);
+            vip.role = announced.map(|status| status.state);
+        }
         let names: Vec<&str> = config.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-        let segment = direct_routing::read(&system, &names, &demand.vips, &demand.real_servers, &links);
+        let segment = direct_routing::read(&system, &names, &vips, &demand.real_servers, &links);
         findings.extend(direct_routing::judge(&segment));
     }
     Report::new(findings, !running.is_empty())
@@ -109,7 +115,7 @@ fn demand(config: &Config, links: &[Link]) -> Demand {
             services: config.virtual_services.iter().map(|service| service.key).collect(),
         },
         interfaces: interfaces.map(|(position, interface)| interface_demand(position, interface, &workers)).collect(),
-        vips: config.virtual_services.iter().map(|s| s.key.vip).collect::<BTreeSet<_>>().into_iter().collect(),
+        vips: vips(config),
         real_servers: real_servers(config),
     }
 }
@@ -150,6 +156,13 @@ fn umem_bytes(config: &Config, facts: &[InterfaceFacts], workers: &[WorkerLayout
         interfaces.map(|interface| u64::from(interface.frames_per_queue())).sum::<u64>() * u64::from(size)
     };
     Ok(workers.iter().map(of_worker).sum())
+}
+
+/// The VIPs, each once; what a running director makes of them is not known here.
+fn vips(config: &Config) -> Vec<VipDemand> {
+    let services = config.virtual_services.iter();
+    let announced: BTreeMap<IpAddr, Announce> = services.map(|service| (service.key.vip, service.announce)).collect();
+    announced.into_iter().map(|(vip, announce)| VipDemand { vip, announce, role: None }).collect()
 }
 
 fn real_servers(config: &Config) -> Vec<RealServerDemand> {

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::finding::{Check, Finding, Severity};
 use super::probe::{self, Claim, Question};
 use super::system::System;
-use crate::network::{Link, NetworkError, local_addresses, neighbors, on_link};
+use crate::announce::Role;
+use crate::config::Announce;
+use crate::network::{Link, NetworkError, RouteKind, local_addresses, neighbors, on_link, route_to};
 use crate::wire::MacAddress;
 
 /// A real server of the configuration.
@@ -16,6 +18,17 @@ pub struct RealServerDemand {
     pub address: IpAddr,
     /// The MAC address that the configuration has for it.
     pub mac: Option<MacAddress>,
+}
+
+/// A VIP of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VipDemand {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// Who is to answer for it.
+    pub announce: Announce,
+    /// What the running director makes of it, if one runs that is to answer.
+    pub role: Option<Role>,
 }
 
 /// What the segment says.
@@ -44,6 +57,12 @@ pub struct VipFacts {
     pub asked_on: Vec<String>,
     /// Who answered: interface and MAC address.
     pub answers: Vec<(String, MacAddress)>,
+    /// Who is to answer for it on this machine.
+    pub announce: Announce,
+    /// What the running director makes of it, if one runs that is to answer.
+    pub role: Option<Role>,
+    /// Whether this machine's kernel would forward what it gets for it.
+    pub forwarded: bool,
 }
 
 /// One real server.
@@ -72,10 +91,11 @@ impl RealServerFacts {
 pub fn read(
     system: &System,
     names: &[&str],
-    vips: &[IpAddr],
+    demands: &[VipDemand],
     real_servers: &[RealServerDemand],
     links: &[Link],
 ) -> SegmentFacts {
+    let vips = &demands.iter().map(|demand| demand.vip).collect::<Vec<_>>()[..];
     let configured: Vec<&Link> = names.iter().filter_map(|name| links.iter().find(|link| link.name == *name)).collect();
     let allowed: Vec<u32> = configured.iter().map(|link| link.index).collect();
     let local = local_addresses();
@@ -102,7 +122,8 @@ pub fn read(
     let (claims, problems) = probe::ask(&questions, probe::PATIENCE);
     let table = neighbors().unwrap_or_default();
     let own_macs = links.iter().map(|link| link.mac).filter(|mac| !mac.is_zero()).collect();
-    let vips = vips.iter().map(|vip| vip_facts(system, *vip, &configured, &local, &questions, &claims)).collect();
+    let vips =
+        demands.iter().map(|demand| vip_facts(system, *demand, &configured, &local, &questions, &claims)).collect();
     let real_servers = real_servers
         .iter()
         .zip(devices)
@@ -130,7 +151,7 @@ fn name_of(links: &[Link], index: u32) -> String {
 
 fn vip_facts(
     system: &System,
-    vip: IpAddr,
+    VipDemand { vip, announce, role }: VipDemand,
     configured: &[&Link],
     local: &[(String, IpAddr)],
     questions: &[Question],
@@ -141,6 +162,9 @@ fn vip_facts(
     let device = |index: u32| questions.iter().find(|question| question.device_index == index);
     VipFacts {
         vip,
+        announce,
+        role,
+        forwarded: announce == Announce::Arp && forwards(system, vip),
         silent_on: configured
             .iter()
             .filter(|link| !local_on.is_empty() && !kernel_answers(system, vip, &link.name, &local_on))
@@ -158,6 +182,13 @@ fn vip_facts(
             .filter_map(|claim| Some((device(claim.device_index)?.device.clone(), claim.mac)))
             .collect(),
     }
+}
+
+/// Whether this machine's kernel would forward what it gets for `vip`: it forwards, and has no blackhole route for it.
+fn forwards(system: &System, vip: IpAddr) -> bool {
+    let file = if vip.is_ipv4() { "proc/sys/net/ipv4/ip_forward" } else { "proc/sys/net/ipv6/conf/all/forwarding" };
+    let kind = || route_to(vip).map(|route| route.kind);
+    system.value::<u32>(file).unwrap_or(0) != 0 && matches!(kind(), Ok(RouteKind::Unicast))
 }
 
 /// Whether this machine's kernel answers on `interface` for an address that it has on the interfaces `local_on`: by
@@ -226,21 +257,73 @@ fn judge_vip(
             finding(Check::VipAnsweredTwice, Severity::Error, what)
                 .mend(format!("find the machines ({}) and take the VIP off all but one", find(facts.vip, &others))),
         );
+    } else if !others.is_empty() && facts.role == Some(Role::Active) {
+        let what = format!("the running director answers for it, and {macs} answers {protocol} for it, too");
+        findings.push(
+            finding(Check::VipAnsweredTwice, Severity::Error, what)
+                .mend(format!("pointsman announce release {} (on one of the two)", facts.vip))
+                .mend(format!("or find the machine ({}) and take the VIP off it", find(facts.vip, &others))),
+        );
     } else if !others.is_empty() {
         let what = format!("it is no address of this machine; {macs} answers {protocol} for it");
         findings.push(
             finding(Check::VipElsewhere, Severity::Info, what).mend("nothing on a standby; else take it off there"),
         );
+    } else if !local && facts.announce == Announce::Arp {
+        findings.push(announced(facts, findings.is_empty()));
     } else if !local && findings.is_empty() && !facts.asked_on.is_empty() {
         let what = format!("it is no address of this machine, and nobody answers {protocol} for it");
         findings.push(
             finding(Check::VipUnanswered, Severity::Info, what)
                 .mend(address_command(facts.vip, facts.asked_on.first().map_or("eth0", String::as_str)))
+                .mend("or announce = \"arp\", and the director answers itself")
                 .mend("or have a router send it here by a route"),
         );
     }
     findings.extend(local.then(|| own_address(facts)));
+    if facts.announce == Announce::Arp && !local {
+        findings.push(forwarded(facts));
+    }
     findings
+}
+
+/// The director itself is to answer, and nobody else does. `quiet` = not even a real server.
+fn announced(facts: &VipFacts, quiet: bool) -> Finding {
+    let vip = facts.vip;
+    match facts.role {
+        Some(Role::Active) => Finding::new(
+            Check::VipAddress,
+            Severity::Ok,
+            vip.to_string(),
+            "the running director answers for it".to_owned(),
+        ),
+        Some(Role::Standby) if quiet && !facts.asked_on.is_empty() => {
+            let what = "the running director is a standby for it, and nobody else answers for it".to_owned();
+            Finding::new(Check::VipUnanswered, Severity::Warning, vip.to_string(), what)
+                .mend(format!("pointsman announce take {vip}"))
+        }
+        Some(Role::Standby) => {
+            let what = "the running director is a standby for it".to_owned();
+            Finding::new(Check::VipUnanswered, Severity::Info, vip.to_string(), what)
+        }
+        None => {
+            let what = "a director with announce = \"arp\" answers for it, and none runs".to_owned();
+            Finding::new(Check::VipUnanswered, Severity::Info, vip.to_string(), what)
+                .mend("start the director; with announce_at_start = false also: pointsman announce take")
+        }
+    }
+}
+
+fn forwarded(facts: &VipFacts) -> Finding {
+    let vip = facts.vip;
+    let finding = |severity, what: &str| Finding::new(Check::VipForwarded, severity, vip.to_string(), what.to_owned());
+    if !facts.forwarded {
+        return finding(Severity::Ok, "this machine's kernel does not forward what comes for it");
+    }
+    let bits = if vip.is_ipv4() { 32 } else { 128 };
+    finding(Severity::Warning, "this machine's kernel forwards what comes for it and is not for the director")
+        .mend(format!("ip route add blackhole {vip}/{bits}"))
+        .mend("or do not forward: sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
 }
 
 fn real_server_answers(vip: IpAddr, device: &str, mac: MacAddress, servers: &BTreeSet<IpAddr>) -> Finding {
@@ -284,6 +367,17 @@ pub fn address_command(vip: IpAddr, device: &str) -> String {
 fn own_address(facts: &VipFacts) -> Finding {
     let on = facts.local_on.join(", ");
     let finding = |severity, what| Finding::new(Check::VipAddress, severity, facts.vip.to_string(), what);
+    if facts.announce == Announce::Arp {
+        let what = format!("an address of {on}, and announce = \"arp\": kernel and director both answer for it");
+        let prefix = if facts.vip.is_ipv4() { 32 } else { 128 };
+        return finding(Severity::Warning, what)
+            .mend(format!(
+                "ip address del {}/{prefix} dev {}",
+                facts.vip,
+                facts.local_on.first().map_or("", String::as_str)
+            ))
+            .mend("or announce = \"kernel\"");
+    }
     match facts.silent_on.first() {
         None => finding(Severity::Ok, format!("an address of {on}: this machine's kernel answers for it")),
         Some(device) => {

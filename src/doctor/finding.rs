@@ -167,6 +167,9 @@ checks! {
         "Nobody on the segment finds the VIP, unless a router has a route for it.";
     VipElsewhere, "vip_elsewhere", DirectRouting,
         "The VIP's requests go to another machine: right on a standby, wrong on a director that should be at work.";
+    VipForwarded, "vip_forwarded", DirectRouting,
+        "The director answers for a VIP that its kernel does not have: a kernel that forwards would send pings for it on \
+         to the segment, and ICMP errors to whoever sent them.";
     RealServerOnLink, "real_server_on_link", DirectRouting,
         "Direct routing rewrites MAC addresses alone, so a real server must share the segment with the director.";
     RealServerReachable, "real_server_reachable", DirectRouting,

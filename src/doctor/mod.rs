@@ -12,13 +12,11 @@ pub mod machine;
 pub mod probe;
 mod system;
 
-pub use direct_routing::RealServerDemand;
+pub use direct_routing::{RealServerDemand, VipDemand};
 pub use finding::{Check, Counts, Finding, Group, Report, SCHEMA_VERSION, Severity, schema};
 pub use interface::InterfaceDemand;
 pub use machine::MachineDemand;
 pub use system::{System, cpu_list};
-
-use std::net::IpAddr;
 
 use crate::network::links;
 use crate::port::xsk::socket_features;
@@ -31,7 +29,7 @@ pub struct Demand {
     /// Of each interface.
     pub interfaces: Vec<InterfaceDemand>,
     /// The VIPs, each once.
-    pub vips: Vec<IpAddr>,
+    pub vips: Vec<VipDemand>,
     /// The real servers, each address once.
     pub real_servers: Vec<RealServerDemand>,
 }

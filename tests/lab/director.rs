@@ -176,6 +176,13 @@ impl<'lab> Director<'lab> {
         Self::start_with(lab, config, &[])
     }
 
+    /// The same on another machine.
+    pub fn start_on(lab: &'lab Lab, host: Host, config: &Config) -> Director<'lab> {
+        let mut command = lab.command(host, pointsman());
+        command.arg("run");
+        Self::start_as(lab, host.name(), config, command, &[])
+    }
+
     /// The same with further arguments.
     pub fn start_with(lab: &'lab Lab, config: &Config, arguments: &[&str]) -> Director<'lab> {
         let mut command = lab.command(Host::Director, pointsman());
@@ -185,7 +192,11 @@ impl<'lab> Director<'lab> {
 
     /// The same by a command that ends in `pointsman run`, to which `--config FILE` and the arguments are added.
     pub fn start_by(lab: &'lab Lab, config: &Config, command: Command, arguments: &[&str]) -> Director<'lab> {
-        let files = Files::in_directory(lab.scratch(), "director");
+        Self::start_as(lab, "director", config, command, arguments)
+    }
+
+    fn start_as(lab: &'lab Lab, name: &str, config: &Config, command: Command, arguments: &[&str]) -> Director<'lab> {
+        let files = Files::in_directory(lab.scratch(), name);
         files.write_config(config);
         let process = spawn(command, &files, arguments);
         let mut director = Director { lab, process, files };

@@ -43,6 +43,8 @@ pub enum Host {
     Web2,
     /// With [`Shape::third_server`].
     Web3,
+    /// With [`Shape::standby`].
+    Standby,
     Client,
     Gateway,
     Remote,
@@ -56,6 +58,7 @@ impl Host {
             Host::Web1 => "web1",
             Host::Web2 => "web2",
             Host::Web3 => "web3",
+            Host::Standby => "standby",
             Host::Client => "client",
             Host::Gateway => "gateway",
             Host::Remote => "remote",
@@ -70,6 +73,7 @@ impl Host {
             Host::Web1 => Mac([2, 0, 0, 0, 1, 0]),
             Host::Web2 => Mac([2, 0, 0, 0, 2, 0]),
             Host::Web3 => Mac([2, 0, 0, 0, 3, 0]),
+            Host::Standby => Mac([2, 0, 0, 0, 0, 3]),
             Host::Gateway => Mac([2, 0, 0, 0, 0, 0xfe]),
             Host::Client => Mac([2, 0, 0, 0, 0, 0x10]),
             Host::Remote => Mac([2, 0, 0, 0, 0x0a, 7]),
@@ -80,6 +84,7 @@ impl Host {
         let address = match self {
             Host::Switch => panic!("a switch has no address"),
             Host::Director => "192.168.88.2",
+            Host::Standby => "192.168.88.3",
             Host::Web1 => "192.168.88.100",
             Host::Web2 => "192.168.88.200",
             Host::Web3 => "192.168.88.150",
@@ -94,6 +99,7 @@ impl Host {
         let address = match self {
             Host::Switch => panic!("a switch has no address"),
             Host::Director => "fd00:88::2",
+            Host::Standby => "fd00:88::3",
             Host::Web1 => "fd00:88::100",
             Host::Web2 => "fd00:88::200",
             Host::Web3 => "fd00:88::150",
@@ -122,13 +128,15 @@ pub struct Shape {
     pub two_arm: bool,
     /// A real server more, `web3`.
     pub third_server: bool,
+    /// A second machine for a director, `standby`, which does not have the VIP.
+    pub standby: bool,
     /// What real servers send to the remote client passes a link of MTU 1300 between two routers.
     pub small_link: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { queues: 1, two_arm: false, third_server: false, small_link: false }
+        Shape { queues: 1, two_arm: false, third_server: false, standby: false, small_link: false }
     }
 }
 
@@ -159,9 +167,12 @@ impl Lab {
         let name = format!("pmt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(script());
         command.args(["hold", &name, "--queues", &shape.queues.to_string()]);
-        for (wanted, option) in
-            [(shape.two_arm, "--two-arm"), (shape.third_server, "--third-server"), (shape.small_link, "--small-link")]
-        {
+        for (wanted, option) in [
+            (shape.two_arm, "--two-arm"),
+            (shape.third_server, "--third-server"),
+            (shape.standby, "--standby"),
+            (shape.small_link, "--small-link"),
+        ] {
             command.args(wanted.then_some(option));
         }
         // In a process group of its own the holder outlives a Ctrl-C or a time limit, and cleans up.

@@ -1,0 +1,488 @@
+//! Who answers for the VIPs, in real networks: the director itself, on machines whose kernels do not have the VIPs; two
+//! directors that hand them over; and keepalived, which decides which of two has them. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+
+mod lab;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::director::{Config, Director, pointsman};
+use lab::frame::{Envelope, Mac};
+use lab::http::{Connection, WebServer, fetch};
+use lab::raw_socket::RawSocket;
+use lab::{AtEnd, Host, Lab, Shape, vip4, vip6, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const PATIENT: Duration = Duration::from_secs(2);
+
+fn servers() -> [SocketAddr; 2] {
+    [(vip4(), 80).into(), (vip6(), 80).into()]
+}
+
+/// A laboratory in which no kernel of a director has the VIPs.
+fn without_vips(shape: Shape) -> Option<Lab> {
+    let lab = Lab::up(shape)?;
+    for vip in ["192.168.88.15/32", "fd00:88::15/128"] {
+        lab.ip(Host::Director, &format!("address del {vip} dev eth0"));
+    }
+    Some(lab)
+}
+
+fn by_arp() -> Config {
+    Config::usual().director("announce = \"arp\"").director("flows_per_worker = 16384")
+}
+
+/// `pointsman announce` with these words.
+fn announce(lab: &Lab, director: &Director, words: &[&str]) -> Output {
+    let mut command = lab.command(Host::Client, pointsman());
+    command.arg("announce").args(words).arg("--socket").arg(director.control_socket()).output().unwrap()
+}
+
+/// What it says of a VIP.
+fn vip_status(lab: &Lab, director: &Director, vip: IpAddr) -> Value {
+    let output = announce(lab, director, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let found = status["vips"].as_array().unwrap().iter().find(|found| found["vip"] == vip.to_string());
+    found.unwrap_or_else(|| panic!("{vip} in {status:#}")).clone()
+}
+
+/// Whether a host has an answer to a ping.
+fn pings(lab: &Lab, from: Host, vip: IpAddr) -> bool {
+    ping(lab, from, vip, &["-c", "1", "-W", "2"]).status.success()
+}
+
+fn ping(lab: &Lab, from: Host, vip: IpAddr, options: &[&str]) -> Output {
+    lab.command(from, "ping").args(options).arg(vip.to_string()).output().unwrap()
+}
+
+/// The MAC address that a host has for an address.
+fn neighbor(lab: &Lab, host: Host, address: IpAddr) -> Option<String> {
+    let shown = lab.ip(host, &format!("neighbour show to {address} dev eth0"));
+    shown.split_once("lladdr ").map(|(_, rest)| rest.split_whitespace().next().unwrap().to_owned())
+}
+
+/// Has a host forget what it knows of the segment.
+fn forget(lab: &Lab, host: Host) {
+    lab.ip(host, "neighbour flush dev eth0");
+}
+
+#[test]
+fn a_vip_that_no_kernel_has_is_answered_for_until_it_is_released() {
+    let Some(lab) = without_vips(Shape::default()) else { return };
+    let _servers = WebServer::pair(&lab, 80);
+    let director = Director::start(&lab, &by_arp());
+    for vip in [vip4(), vip6()] {
+        assert!(!lab.ip(Host::Director, "address show").contains(&vip.to_string()));
+        for from in [Host::Client, Host::Remote] {
+            let url = format!("http://{}/", SocketAddr::new(vip, 80));
+            let curl = lab.command(from, "curl").args(["-sS", "-g", "--max-time", "5", &url]).output().unwrap();
+            assert!(curl.status.success(), "{from:?} {vip}: {curl:?}");
+            assert!(pings(&lab, from, vip), "{from:?} pings {vip}");
+        }
+        assert_eq!(neighbor(&lab, Host::Client, vip), Some(Host::Director.mac().to_string()));
+        // A large one and none at all, and many.
+        for size in ["1400", "0"] {
+            let output = ping(&lab, Host::Client, vip, &["-c", "1", "-W", "2", "-s", size]);
+            assert!(output.status.success(), "{size} bytes: {output:?}");
+        }
+        let status = vip_status(&lab, &director, vip);
+        assert_eq!((&status["state"], &status["conflicts"]), (&"active".into(), &0.into()), "{status:#}");
+        assert!(status["answers"].as_u64() >= Some(1) && status["echo_replies"].as_u64() >= Some(4), "{status:#}");
+    }
+
+    let released = announce(&lab, &director, &["release"]);
+    assert!(released.status.success(), "{released:?}");
+    for vip in [vip4(), vip6()] {
+        wait_for("the release", 5, || (vip_status(&lab, &director, vip)["state"] == "standby").then_some(()));
+        forget(&lab, Host::Client);
+        assert!(!pings(&lab, Host::Client, vip), "{vip} is released, and nobody else has it");
+        assert_ne!(neighbor(&lab, Host::Client, vip), Some(Host::Director.mac().to_string()));
+    }
+    // One alone.
+    assert!(announce(&lab, &director, &["take", &vip6().to_string()]).status.success());
+    wait_for("the VIP to be answered for", 5, || pings(&lab, Host::Client, vip6()).then_some(()));
+    assert!(!pings(&lab, Host::Client, vip4()));
+    let unknown = announce(&lab, &director, &["take", "192.168.88.16"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(said.contains("192.168.88.16 is no VIP with announce = \"arp\""), "{said}");
+
+    // A reload gives the VIPs to the kernel, which does not have them.
+    director.reload(&Config::usual());
+    wait_for("the reload", 10, || (director.reloads() == 1).then_some(()));
+    let log = director.log();
+    assert!(log.contains("ip address add 192.168.88.15/32 dev eth0"), "{log}");
+    forget(&lab, Host::Client);
+    assert!(!pings(&lab, Host::Client, vip6()));
+}
+
+#[test]
+fn what_a_killed_director_took_in_goes_with_it() {
+    let Some(lab) = without_vips(Shape::default()) else { return };
+    let mut config = by_arp();
+    config.interfaces[0].settings.push("virtual_macs = [\"02:00:5e:00:01:58\"]".to_owned());
+    let groups = || lab.on(Host::Director, || fs::read_to_string("/proc/net/igmp6").unwrap()).contains("ff000015");
+    let sockets = || lab.on(Host::Director, || fs::read_to_string("/proc/net/packet").unwrap()).lines().count();
+    let before = (groups(), sockets());
+    assert!(!before.0);
+    let director = Director::start(&lab, &config);
+    wait_for("the kernel to have joined the group of the VIP", 5, || groups().then_some(()));
+    for vip in [vip4(), vip6()] {
+        wait_for("the VIP", 5, || pings(&lab, Host::Client, vip).then_some(()));
+        // veth takes in all frames; that the answer names the virtual address is what shows here.
+        assert_eq!(neighbor(&lab, Host::Client, vip).as_deref(), Some("02:00:5e:00:01:58"));
+    }
+    let _servers = WebServer::pair(&lab, 80);
+    for server in servers() {
+        fetch(&lab, Host::Client, server).unwrap();
+    }
+    director.end(Signal::SIGKILL);
+    wait_for("nothing to be left", 5, || ((groups(), sockets()) == before).then_some(()));
+    forget(&lab, Host::Client);
+    assert!(!pings(&lab, Host::Client, vip4()));
+}
+
+#[test]
+fn a_take_over_turns_all_clients_to_the_other_director_at_once() {
+    let Some(lab) = without_vips(Shape { standby: true, ..Shape::default() }) else { return };
+    let _servers = WebServer::pair(&lab, 80);
+    let first = Director::start(&lab, &by_arp());
+    let second = Director::start_on(&lab, Host::Standby, &by_arp().director("announce_at_start = false"));
+    for vip in [vip4(), vip6()] {
+        wait_for("the first director to answer", 5, || pings(&lab, Host::Client, vip).then_some(()));
+        assert_eq!(neighbor(&lab, Host::Client, vip), Some(Host::Director.mac().to_string()));
+        assert_eq!(vip_status(&lab, &second, vip)["state"], "standby");
+    }
+    let mut connections = Vec::new();
+    for server in servers() {
+        for _ in 0..8 {
+            let mut connection = lab.on(Host::Remote, || Connection::open(server)).unwrap();
+            let name = connection.get().unwrap().0;
+            connections.push((connection, name));
+        }
+    }
+
+    assert!(announce(&lab, &first, &["release"]).status.success());
+    assert!(announce(&lab, &second, &["take"]).status.success());
+    for vip in [vip4(), vip6()] {
+        // Nobody asks: the announcement alone changes what the client and the router believe.
+        for host in [Host::Client, Host::Gateway] {
+            let known = || neighbor(&lab, host, vip).is_none_or(|mac| mac == Host::Standby.mac().to_string());
+            wait_for("everybody to know the new place", 5, || known().then_some(()));
+        }
+        assert_eq!(neighbor(&lab, Host::Client, vip), Some(Host::Standby.mac().to_string()));
+    }
+    let before = second.quiet_stats();
+    for (connection, name) in &mut connections {
+        assert_eq!(&connection.get().unwrap().0, name, "a flow stays with its real server");
+    }
+    assert!(second.quiet_stats().tx() > before.tx(), "the other director forwards");
+    for vip in [vip4(), vip6()] {
+        assert_eq!(vip_status(&lab, &first, vip)["conflicts"], 0, "handed over in order");
+    }
+
+    // Both: the one that hears the other says so, and defends.
+    assert!(announce(&lab, &first, &["take"]).status.success());
+    for vip in [vip4(), vip6()] {
+        wait_for("the conflict to be seen", 5, || {
+            (vip_status(&lab, &second, vip)["conflicts"].as_u64() > Some(0)).then_some(())
+        });
+        let last = &vip_status(&lab, &second, vip)["last_conflict"];
+        assert_eq!(last["mac"], Host::Director.mac().to_string(), "{last:#}");
+    }
+    assert!(second.log().contains("another machine says that it has the VIP, too"), "{}", second.log());
+}
+
+#[test]
+fn announcements_follow_the_link_and_others_that_would_take_the_vip_are_told() {
+    let Some(lab) = without_vips(Shape::default()) else { return };
+    let director = Director::start(&lab, &by_arp());
+    let socket = RawSocket::open(&lab, Host::Client, "eth0");
+    let is_gratuitous = |frame: &[u8], mac: Mac| {
+        let v4 = frame.get(12..14) == Some(&[8, 6][..]) && frame.get(28..32) == frame.get(38..42);
+        let v6 = frame.get(20) == Some(&58) && frame.get(54) == Some(&136) && frame[..2] == [0x33, 0x33];
+        (v4 || v6) && lab::frame::source(frame) == mac
+    };
+    let both = |mac: Mac| {
+        for v4 in [true, false] {
+            let wanted = |frame: &[u8]| is_gratuitous(frame, mac) && (frame[12] == 8) == v4;
+            socket.receive(Duration::from_secs(5), wanted).unwrap_or_else(|| panic!("IPv4 {v4} is announced by {mac}"));
+        }
+    };
+    both(Host::Director.mac());
+    // Let the repeats pass.
+    while socket.receive(Duration::from_secs(8), |frame| is_gratuitous(frame, Host::Director.mac())).is_some() {}
+    lab.ip(Host::Director, "link set eth0 down");
+    wait_for("the link to be down", 5, || director.log().contains("the link is down").then_some(()));
+    lab.ip(Host::Director, "link set eth0 up");
+    both(Host::Director.mac());
+    let new = Mac([2, 0, 0, 0, 0, 0x22]);
+    lab.ip(Host::Director, &format!("link set eth0 address {new}"));
+    both(new);
+
+    // An ARP Probe (RFC 5227), as one who would take the VIP sends it.
+    let mut probe = vec![0, 1, 8, 0, 6, 4, 0, 1];
+    probe.extend(Host::Client.mac().0);
+    probe.extend([0; 10]);
+    probe.extend([192, 168, 88, 15]);
+    let envelope = Envelope { destination: Mac([0xff; 6]), source: Host::Client.mac(), tags: &[] };
+    socket.send(&envelope.wrap(0x0806, &probe));
+    let reply = socket.receive(PATIENT, |frame| frame[12..14] == [8, 6] && frame[21] == 2).expect("an answer");
+    assert_eq!((lab::frame::source(&reply), lab::frame::destination(&reply)), (new, Host::Client.mac()));
+    let tagged = Envelope { tags: &[lab::frame::Tag { tpid: 0x8100, vlan: 7 }], ..envelope };
+    socket.send(&tagged.wrap(0x0806, &probe));
+    let answer = socket.receive(Duration::from_millis(300), |frame| frame[12..14] == [8, 6] && frame[21] == 2);
+    assert_eq!(answer, None, "nothing is said in a VLAN that the director is not in");
+    assert_eq!(vip_status(&lab, &director, vip4())["probes"], 1);
+    // The kernel's own detection of duplicates finds the VIP taken.
+    lab.on(Host::Client, || fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "1")).unwrap();
+    lab.ip(Host::Client, "address add fd00:88::15/128 dev eth0");
+    wait_for("the kernel to see that the VIP is taken", 10, || {
+        lab.ip(Host::Client, "address show dev eth0").contains("dadfailed").then_some(())
+    });
+    assert!(vip_status(&lab, &director, vip6())["probes"].as_u64() >= Some(1));
+}
+
+/// A kernel that forwards would pass pings for a VIP that it does not have on to the segment.
+#[test]
+fn a_kernel_that_forwards_is_kept_from_a_vip_by_a_blackhole_route() {
+    let Some(lab) = without_vips(Shape::default()) else { return };
+    let director = Director::start(&lab, &by_arp());
+    lab.on(Host::Director, || fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
+    let doctor = || {
+        let mut command = lab.command(Host::Director, pointsman());
+        let output = command.args(["doctor", "--json", "--config"]).arg(director.config_file()).output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = document["findings"].as_array().unwrap().clone();
+        let found = findings.into_iter().find(|f| f["id"] == "vip_forwarded" && f["subject"] == vip4().to_string());
+        found.unwrap_or_else(|| panic!("{document:#}"))
+    };
+    wait_for("the VIP", 5, || pings(&lab, Host::Client, vip4()).then_some(()));
+    let finding = doctor();
+    assert_eq!(finding["severity"], "warning", "{finding:#}");
+    let mend = "ip route add blackhole 192.168.88.15/32";
+    assert!(finding["mend"].as_array().unwrap().contains(&mend.into()), "{finding:#}");
+    lab.ip(Host::Director, mend.strip_prefix("ip ").unwrap());
+    assert_eq!(doctor()["severity"], "ok");
+    let silent = RawSocket::open(&lab, Host::Client, "eth0");
+    assert!(pings(&lab, Host::Client, vip4()));
+    let errors = silent
+        .drain(Duration::from_secs(4), |frame| frame[12..14] == [8, 0] && frame[23] == 1 && matches!(frame[34], 3 | 5));
+    assert_eq!(errors, Vec::<Vec<u8>>::new(), "no ICMP error and no redirect");
+}
+
+/// keepalived on a machine.
+struct Keepalived {
+    process: Child,
+    vrrp_pid: PathBuf,
+    log: PathBuf,
+}
+
+impl Keepalived {
+    /// With one of the sample configurations, whose paths are replaced by those of the test.
+    fn start(lab: &Lab, host: Host, sample: &str, director: &Director, priority: u32) -> Keepalived {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/keepalived");
+        let file = |ending: &str| lab.scratch().join(format!("keepalived-{}.{ending}", host.name()));
+        // keepalived runs no script that others than root can write to, wherever the repository is.
+        let directory = lab.scratch().join(format!("pointsman-{}", host.name()));
+        fs::create_dir(&directory).unwrap();
+        for script in ["notify", "check"] {
+            fs::copy(scripts.join(script), directory.join(script)).unwrap();
+        }
+        let options = |script: &str| {
+            format!(
+                "{}/{script} --pointsman {} --socket {} --state {}",
+                directory.display(),
+                pointsman().display(),
+                director.control_socket().display(),
+                file("state").display()
+            )
+        };
+        let text = fs::read_to_string(scripts.join(sample))
+            .unwrap()
+            .replace("/usr/local/lib/pointsman/check", &options("check"))
+            .replace("/usr/local/lib/pointsman/notify", &options("notify"))
+            .replace("priority 150", &format!("priority {priority}"));
+        fs::write(file("conf"), text).unwrap();
+        let log = fs::File::create(file("log")).unwrap();
+        let mut command = lab.command(host, "keepalived");
+        command.args(["--dont-fork", "--log-console", "--vrrp", "--use-file"]).arg(file("conf"));
+        command.arg("--pid").arg(file("pid")).arg("--vrrp_pid").arg(file("vrrp"));
+        let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        Keepalived { process, vrrp_pid: file("vrrp"), log: file("log") }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn is_master(&self) -> bool {
+        let log = self.log();
+        log.rfind("Entering MASTER STATE").is_some_and(|at| !log[at..].contains("Entering BACKUP STATE"))
+    }
+
+    /// As a machine dies: none of its processes says farewell.
+    fn die(&mut self) {
+        let child: i32 = fs::read_to_string(&self.vrrp_pid).unwrap().trim().parse().unwrap();
+        let _ = self.process.kill();
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "--- log of keepalived\n{}---", self.log());
+        }
+        if self.process.try_wait().unwrap().is_none() {
+            // Its child goes with it.
+            let _ = kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), Signal::SIGTERM);
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// Whether keepalived is there. If not: a printed line, or under `CI` a failure.
+fn has_keepalived() -> bool {
+    let found =
+        Command::new("keepalived").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "CI is set, but there is no keepalived: run scripts/install-deps"
+    );
+    if !found {
+        let _ = writeln!(std::io::stderr(), "skipped: there is no keepalived; scripts/install-deps installs it");
+    }
+    found
+}
+
+/// Asks again and again over new connections. The longest time without an answer.
+fn longest_silence(lab: &Lab, server: SocketAddr, enough: &AtomicBool) -> Duration {
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    lab.on(Host::Remote, || {
+        while !enough.load(Ordering::Relaxed) {
+            // A connection that waits for a lost SYN would hide when service came back.
+            let answered = TcpStream::connect_timeout(&server, Duration::from_millis(50)).is_ok();
+            if answered {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    longest
+}
+
+/// Bytes of one answer that is read slowly until `enough` is set, so that it lasts from before the take-over to after it.
+const DOWNLOAD: usize = 256 << 20;
+
+fn slow_download(lab: &Lab, server: SocketAddr, enough: &AtomicBool) -> usize {
+    lab.on(Host::Remote, || {
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /{DOWNLOAD} HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
+        while bytes < DOWNLOAD {
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "the download broke off after {bytes} bytes");
+            bytes += length;
+            if !enough.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        bytes
+    })
+}
+
+/// The master's director and keepalived are killed while a download and other flows are under way.
+fn fail_over(sample: &str, configs: [Config; 2]) {
+    if !has_keepalived() {
+        return;
+    }
+    let Some(lab) = without_vips(Shape { standby: true, ..Shape::default() }) else { return };
+    let _servers = WebServer::pair(&lab, 80);
+    let first = Director::start(&lab, &configs[0]);
+    let second = Director::start_on(&lab, Host::Standby, &configs[1]);
+    let mut master = Keepalived::start(&lab, Host::Director, sample, &first, 150);
+    wait_for("the first machine to be master", 20, || master.is_master().then_some(()));
+    let backup = Keepalived::start(&lab, Host::Standby, sample, &second, 100);
+    wait_for("the second to be backup", 20, || backup.log().contains("Entering BACKUP STATE").then_some(()));
+    for vip in [vip4(), vip6()] {
+        wait_for("the master to answer", 10, || pings(&lab, Host::Remote, vip).then_some(()));
+    }
+    assert!(!backup.is_master(), "{}", backup.log());
+    let (enough, exchanges) = (AtomicBool::new(false), AtomicU64::new(0));
+
+    let silences = thread::scope(|scope| {
+        let _at_end = AtEnd(&enough);
+        let download = scope.spawn(|| slow_download(&lab, servers()[0], &enough));
+        let flows: Vec<_> = (0..8)
+            .map(|number| {
+                let (enough, exchanges, lab) = (&enough, &exchanges, &lab);
+                scope.spawn(move || {
+                    let server = servers()[number % 2];
+                    let mut connection = lab.on(Host::Remote, || Connection::open(server)).unwrap();
+                    let name = connection.get().unwrap().0;
+                    while !enough.load(Ordering::Relaxed) {
+                        assert_eq!(connection.get_with(1 << 20, 0).unwrap().0, name, "a flow stays with its server");
+                        exchanges.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                })
+            })
+            .collect();
+        let silences = servers().map(|server| {
+            let (lab, enough) = (&lab, &enough);
+            scope.spawn(move || longest_silence(lab, server, enough))
+        });
+        wait_for("the flows to be under way", 20, || (exchanges.load(Ordering::Relaxed) > 40).then_some(()));
+
+        // All at once, as far as a test can; the kernel that is left behind has no cable either.
+        lab.ip(Host::Switch, "link set director down");
+        master.die();
+        first.end(Signal::SIGKILL);
+
+        wait_for("the standby to take over", 20, || backup.is_master().then_some(()));
+        let at_take_over = exchanges.load(Ordering::Relaxed);
+        wait_for("all flows to go on", 30, || (exchanges.load(Ordering::Relaxed) > at_take_over + 80).then_some(()));
+        enough.store(true, Ordering::Relaxed);
+        for flow in flows {
+            flow.join().unwrap();
+        }
+        assert!(download.join().unwrap() >= DOWNLOAD, "the download is whole");
+        silences.map(|silence| silence.join().unwrap())
+    });
+
+    for vip in [vip4(), vip6()] {
+        assert!(pings(&lab, Host::Remote, vip));
+    }
+    let _ = writeln!(
+        std::io::stderr(),
+        "{sample}: longest time without a new connection: IPv4 {} ms, IPv6 {} ms",
+        silences[0].as_millis(),
+        silences[1].as_millis()
+    );
+    assert_eq!(second.quiet_stats().dropped(), 0);
+}
+
+#[test]
+fn keepalived_moves_vips_that_the_directors_answer_for() {
+    let config = by_arp().director("announce_at_start = false");
+    fail_over("keepalived-arp.conf", [config.clone(), config]);
+}
+
+#[test]
+fn keepalived_moves_vips_that_the_kernels_answer_for() {
+    let config = Config::usual().director("flows_per_worker = 16384");
+    fail_over("keepalived-kernel.conf", [config.clone(), config]);
+}
