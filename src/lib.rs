@@ -1,7 +1,7 @@
 //! Pointsman: an LVS-DR director on AF_XDP.
 
-pub mod capture;
 pub mod announce;
+pub mod capture;
 pub mod classify;
 pub mod cli;
 pub mod clock;

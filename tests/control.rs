@@ -21,8 +21,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pointsman::capture::{QueuePlace, Switch};
 use pointsman::announce::{Announcer, Role};
+use pointsman::capture::{QueuePlace, Switch};
 use pointsman::clock;
 use pointsman::control::api::Handle;
 use pointsman::control::capture::Captures;
@@ -69,9 +69,8 @@ fn running_with(limits: Limits, flows: usize) -> Running {
     let (director, end) = command::connect(command::Running::default());
     let switch = Switch::new(vec![vec![QueuePlace::default()]; sources::WORKERS]);
     let captures = Captures::new(switch, ["in0".to_owned()], Arc::clone(&tables));
-    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures };
     let announcements = Announcer::start(Role::Active).unwrap().announcements();
-    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, announcements };
+    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures, announcements };
     let server = Server::start_with(ControlSocket::bind(&path, &Access::default()).unwrap(), handle, limits).unwrap();
     Running { server: Some(server), path, worker, flows: workers, tables, _end: end, _directory: directory }
 }

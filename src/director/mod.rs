@@ -151,18 +151,10 @@ impl Director {
         let announcer = announce::start(&config, &interfaces)?;
         let (handle, control) = command::connect(Running::default());
         let captures = threads::capture_switch(&prepared);
+        let watched = (&health, announcer.announcements());
         let exports =
-            Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, &health, &captures)?;
+            Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, watched, &captures)?;
         let workers = Workers::start(prepared, &published, &captures, event_sender)?;
-        let exports = Exports::start(
-            &config,
-            (socket, handle),
-            &interfaces,
-            &prepared,
-            &published,
-            (&health, announcer.announcements()),
-        )?;
-        let workers = Workers::start(prepared, &published, event_sender)?;
         let mut director = Self {
             options: options.clone(),
             config: Arc::new(config),

@@ -10,8 +10,8 @@ use crossbeam::channel::Sender;
 
 use super::start::{BoundQueue, Prepared};
 use super::{DirectorError, Event, Interface};
-use crate::capture::{QueuePlace, Switch};
 use crate::announce::Announcements;
+use crate::capture::{QueuePlace, Switch};
 use crate::config::Config;
 use crate::control::api::Handle;
 use crate::control::capture::Captures;
@@ -126,9 +126,8 @@ impl Exports {
         interfaces: &[Interface],
         prepared: &[Prepared],
         tables: &Arc<Published<ForwardingTable>>,
-        health: &HealthChecks,
-        captures: &Arc<Switch>,
         (health, announcements): (&HealthChecks, Announcements),
+        captures: &Arc<Switch>,
     ) -> Result<Self, DirectorError> {
         let found = health.reader();
         let sources = Sources {
@@ -156,8 +155,7 @@ impl Exports {
         let flows = FlowTables::new(flows, Arc::clone(tables));
         let names = interfaces.iter().map(|interface| interface.name.clone());
         let captures = Captures::new(Arc::clone(captures), names, Arc::clone(tables));
-        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures };
-        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, announcements };
+        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures, announcements };
         let server = Server::start(socket, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
         Ok(Self { server, sampler })

@@ -81,7 +81,9 @@ impl PacketSocket {
     /// # Errors
     /// What the kernel says.
     pub fn only_where(&self, offset: u32, value: u8) -> io::Result<()> {
-        let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        // Codes are below 256 (linux/bpf_common.h); what did not fit would be an invalid program, which the kernel refuses.
+        let code = |code: u32| u16::try_from(code).unwrap_or(u16::MAX);
+        let instruction = |of: u32, jt, jf, k| libc::sock_filter { code: code(of), jt, jf, k };
         let mut program = [
             instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, offset),
             instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, value.into()),
