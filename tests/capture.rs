@@ -24,6 +24,7 @@ use packets::{CLIENT, CLIENT6, VIP, VIP6};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
+use pointsman::announce::{Announcer, Role};
 use pointsman::capture::{Capture, Counts, Fate, Filter, QueuePlace, Record, Switch, VerdictFilter};
 use pointsman::control::api::Handle;
 use pointsman::control::capture::{CaptureQuestion, Captures};
@@ -313,7 +314,8 @@ fn served(limits: Limits) -> Served {
     let captures = Captures::new(Arc::clone(&bench.switch), interfaces, Arc::clone(&bench.tables));
     let flows = FlowTables::new([], Arc::clone(&bench.tables));
     let (director, end) = command::connect(command::Running::default());
-    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures };
+    let announcements = Announcer::start(Role::Active).unwrap().announcements();
+    let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures, announcements };
     let server = Server::start_with(ControlSocket::bind(&path, &Access::default()).unwrap(), handle, limits).unwrap();
     Served { bench, server: Some(server), path, _end: end, _directory: directory }
 }
