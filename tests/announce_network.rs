@@ -411,6 +411,7 @@ fn slow_download(lab: &Lab, server: SocketAddr, enough: &AtomicBool) -> usize {
 }
 
 /// The master's director and keepalived are killed while a download and other flows are under way.
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn fail_over(sample: &str, configs: [Config; 2]) {
     if !has_keepalived() {
         return;
