@@ -6,6 +6,7 @@
 mod health;
 mod interface;
 mod quic;
+mod scheduling;
 mod service;
 
 use std::collections::HashMap;
