@@ -24,7 +24,7 @@ use pointsman::counters::latency::LatencyHistogram;
 use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, decide, forward, look_up, prepare};
 use pointsman::port::Port;
-use pointsman::table::{FlowHasher, ForwardingTable, Maglev, Published};
+use pointsman::table::{FlowHasher, ForwardingTable, Maglev, Published, Scheduler};
 use pointsman::wire;
 use pointsman::worker::Worker;
 
@@ -149,5 +149,28 @@ fn bench_publication(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_steps, bench_worker, bench_flows, bench_maglev, bench_publication);
+/// What a new flow's choice costs by each scheduler, over 4, 64 and 1024 real servers of weights 1 to 5.
+fn bench_schedulers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("schedulers");
+    for real_servers in [4, 64, 1024] {
+        for scheduler in Scheduler::ALL {
+            let mut plan = plan(1, real_servers);
+            plan.services[0].scheduler = scheduler;
+            (1..).zip(&mut plan.services[0].real_servers).for_each(|(number, server)| server.weight = number % 5 + 1);
+            let table = ForwardingTable::build(&plan, None);
+            let service = &table.services()[0];
+            let mut hash = 0u64;
+            group.bench_function(format!("{}, {real_servers} real servers", scheduler.name()), |b| {
+                b.iter(|| {
+                    hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    let turn = table.schedule(service, 0, 1);
+                    turn.or_else(|| table.choose(service, black_box(hash)).map(|choice| choice.real_server))
+                })
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench_steps, bench_schedulers, bench_worker, bench_flows, bench_maglev, bench_publication);
 criterion_main!(benches);

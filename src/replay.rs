@@ -11,7 +11,7 @@ use pcap_file::{DataLink, PcapError, TsResolution};
 use crate::classify::{Classification, Classifier};
 use crate::clock;
 use crate::flow::WorkerFlows;
-use crate::forward::{Counts, forward};
+use crate::forward::{Counts, How, forward};
 use crate::table::ForwardingTable;
 use crate::verdict::Verdict;
 use crate::wire::{MacAddress, ethernet};
@@ -30,6 +30,8 @@ pub struct Outcome {
     pub service: Option<u32>,
     /// Position of the real server, where one was chosen.
     pub real_server: Option<u32>,
+    /// By what that was chosen.
+    pub by: Option<How>,
     /// The destination MAC address that a frame leaves with.
     pub dst_mac: Option<MacAddress>,
 }
@@ -60,19 +62,28 @@ impl<'a> Replay<'a> {
     /// Decides on a frame that was received at `now_ns`, and rewrites it if it leaves.
     pub fn frame(&mut self, frame: &mut [u8], now_ns: u64) -> Outcome {
         if let Classification::Pass(reason) = self.classifier.classify(frame, self.table.index(), now_ns) {
-            return Outcome { verdict: "pass", reason: reason.name(), service: None, real_server: None, dst_mac: None };
+            return Outcome {
+                verdict: "pass",
+                reason: reason.name(),
+                service: None,
+                real_server: None,
+                by: None,
+                dst_mac: None,
+            };
         }
         let now_s = clock::to_seconds(now_ns);
+        self.counts.last = None;
         match forward(frame, self.table, &mut self.flows, &mut self.counts, now_s) {
             Verdict::Tx { route, .. } => Outcome {
                 verdict: "tx",
                 reason: "scheduled",
                 service: Some(route.service),
                 real_server: Some(route.real_server),
+                by: self.counts.last,
                 dst_mac: ethernet::destination(frame),
             },
             Verdict::Drop { reason, service, real_server } => {
-                Outcome { verdict: "drop", reason: reason.name(), service, real_server, dst_mac: None }
+                Outcome { verdict: "drop", reason: reason.name(), service, real_server, by: None, dst_mac: None }
             }
         }
     }

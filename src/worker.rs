@@ -26,7 +26,11 @@ const STOP_QUIET_NS: u64 = 5_000_000;
 
 /// Slots of the flow table that are looked at for each burst, and before each sleep.
 const SWEPT_PER_BURST: usize = 8;
-const SWEPT_PER_SLEEP: usize = 1024;
+const SWEPT_PER_SLEEP: usize = 4096;
+/// One that never sleeps sweeps every so many turns in which it finds nothing.
+const SPINS_PER_SWEEP: u64 = 64;
+/// A period, in which the other workers' connections are read once, is 2^27 ns: 134 ms.
+const PERIOD_SHIFT: u32 = 27;
 
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +180,7 @@ impl<P: Port> Worker<P> {
         counters.table_generation.set(table.generation());
         let now_ns = clock::monotonic_ns();
         let now_s = clock::to_seconds(now_ns);
+        flows.period = now_ns >> PERIOD_SHIFT;
         let running = tap.as_ref().and_then(Tap::running);
         let capture = running.as_ref().and_then(|running| running.burst(queue, received.len(), &table, now_ns));
         let tally = Tally { worker: settings.worker, counters, table: &table, capture: capture.as_ref() };
@@ -202,7 +207,7 @@ impl<P: Port> Worker<P> {
                 }
             }
         }
-        flows.flows.sweep(SWEPT_PER_BURST, now_s);
+        flows.sweep(SWEPT_PER_BURST, now_s, table.connections());
         count_flows(&counters.flows, &counts);
         for (egress, outgoing) in outgoing.iter_mut().enumerate() {
             if !outgoing.frames.is_empty() {
@@ -217,6 +222,10 @@ impl<P: Port> Worker<P> {
 
     fn idle(&mut self, idle_since_ns: &mut Option<u64>) {
         let IdlePolicy::SleepAfter(spin) = self.settings.idle else {
+            if self.counters.idle_turns.get().is_multiple_of(SPINS_PER_SWEEP) {
+                let now_s = clock::to_seconds(clock::monotonic_ns());
+                self.flows.sweep(SWEPT_PER_BURST, now_s, self.tables.pin().connections());
+            }
             std::hint::spin_loop();
             return;
         };
@@ -226,7 +235,7 @@ impl<P: Port> Worker<P> {
             std::hint::spin_loop();
             return;
         }
-        self.flows.flows.sweep(SWEPT_PER_SLEEP, clock::to_seconds(now_ns));
+        self.flows.sweep(SWEPT_PER_SLEEP, clock::to_seconds(now_ns), self.tables.pin().connections());
         self.counters.sleeps.add(1);
         let sending = self.port.census().tx > 0;
         self.port.wait(if sending { SLEEP_WHILE_SENDING } else { LONGEST_SLEEP });

@@ -40,7 +40,7 @@ use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::collect::Collector;
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
-    ServicePlan, Standing, TablePlan,
+    Scheduler, ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::DropReason;
 use pointsman::wire::MacAddress;
@@ -62,6 +62,8 @@ fn plan() -> TablePlan {
         key,
         table_size: 251,
         hash_by: HashBy::Flow,
+        scheduler: Scheduler::Mh,
+        persistence: None,
         fallback: None,
         quorum: Quorum::default(),
         real_servers: real_servers

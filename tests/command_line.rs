@@ -130,7 +130,7 @@ fn check_shows_what_would_run_and_the_shares() {
         "virtual service tcp 192.168.88.15:80: scheduler mh, 65537 slots\n",
         "real server 192.168.88.100  weight     1  share  33.33 %  (21846 slots)  next hop 02:00:00:00:01:00",
         "real server 192.168.88.200  weight     2  share  66.67 %  (43691 slots)  next hop neighbour table",
-        "virtual service tcp [2001:db8:88::15]:0: scheduler mh, 65537 slots, persistence client\n",
+        "virtual service tcp [2001:db8:88::15]:0: scheduler mh, 65537 slots, hashed by client\n",
         "the configuration is good\n",
     ] {
         assert!(text.out.contains(expected), "{expected} in {}", text.out);
@@ -180,10 +180,7 @@ fn explain_tells_the_way_of_a_flow_and_why() {
             &["is left to the kernel", "no virtual service has the address 192.168.88.1"],
         ),
         ("udp 10.0.0.7:4711 192.168.88.15:53", &["is dropped (no_real_server)", "weight above 0"]),
-        (
-            "tcp [2001:db8::7]:1 [2001:db8:88::15]:9",
-            &["takes every port of 2001:db8:88::15", "persistence is \"client\""],
-        ),
+        ("tcp [2001:db8::7]:1 [2001:db8:88::15]:9", &["takes every port of 2001:db8:88::15", "hash_by is \"client\""]),
     ] {
         let said = said(&path, &format!("explain --config CONFIG {flow}"));
         assert_eq!(said.code, Some(0));

@@ -609,7 +609,7 @@ fn a_flow_is_explained_by_its_entry_then_the_table_before_then_the_hash() {
 
     // It drains; a flow without an entry goes where it went before, while that is asked for.
     let drained = FlowQuestion { client: (CLIENT, 4711).into(), ..at };
-    running.flows.iter_mut().for_each(|flows| flows.flows.sweep(1 << 20, clock::monotonic_s() + 300));
+    running.flows.iter_mut().for_each(|flows| flows.flows.sweep(1 << 20, clock::monotonic_s() + 300, |_| {}));
     change(&running, |_| {});
     change(&running, |plan| {
         plan.services[0].previous_table_s = 60;

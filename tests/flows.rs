@@ -19,7 +19,7 @@ use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, How, forward};
 use pointsman::service::ServiceKey;
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan, Scheduler,
     ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::Verdict;
@@ -85,6 +85,8 @@ impl Director {
             key,
             table_size: 4093,
             hash_by: HashBy::Flow,
+            scheduler: Scheduler::Mh,
+            persistence: None,
             timeouts: FlowTimeouts::default(),
             previous_table_s: self.previous_table_s,
             fallback: None,

@@ -20,7 +20,7 @@ use pointsman::flow::WorkerFlows;
 use pointsman::forward::{self, Counts};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan, Scheduler,
     ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::{DropReason, Verdict};
@@ -55,6 +55,8 @@ fn table() -> ForwardingTable {
         key,
         table_size: 4093,
         hash_by: HashBy::Flow,
+        scheduler: Scheduler::Mh,
+        persistence: None,
         real_servers,
     };
     let down = ServiceKey { vip: NOBODY.into(), protocol: Protocol::Tcp, port: 80 };

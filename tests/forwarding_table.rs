@@ -15,8 +15,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use pointsman::service::{Protocol, ServiceKey, address_bytes};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, Quorum, RealServerPlan, ServicePlan, Standing,
-    TablePlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, NextHop, Quorum, RealServerPlan, Scheduler, ServicePlan,
+    Standing, TablePlan,
 };
 use pointsman::wire::{Family, MacAddress, Shape, Subject};
 use proptest::prelude::*;
@@ -40,6 +40,8 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
             key: ServiceKey { vip: address(15), protocol: Protocol::Tcp, port: 80 },
             table_size: 1021,
             hash_by,
+            scheduler: Scheduler::Mh,
+            persistence: None,
             real_servers: real_servers
                 .iter()
                 .map(|&(number, weight, alive)| RealServerPlan {

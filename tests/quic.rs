@@ -18,7 +18,7 @@ use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, How, forward};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan, Scheduler,
     ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::Verdict;
@@ -57,6 +57,8 @@ fn plan(servers: &[Server], with_ids: bool) -> TablePlan {
             key: ServiceKey { vip: VIP.into(), protocol: Protocol::Udp, port: 53 },
             table_size: 251,
             hash_by: HashBy::Flow,
+            scheduler: Scheduler::Mh,
+            persistence: None,
             timeouts: FlowTimeouts::default(),
             previous_table_s: 0,
             fallback: None,

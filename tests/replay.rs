@@ -25,7 +25,7 @@ use program::pcap::{Captured, ETHERNET, FORMATS, Format, LINUX_SLL, USUAL, at, i
 use program::{CONFIG, Said, Workspace, pointsman, run};
 use serde_json::Value;
 
-const KEYS: [&str; 6] = ["index", "verdict", "reason", "service", "real_server", "dst_mac"];
+const KEYS: [&str; 7] = ["index", "verdict", "reason", "service", "real_server", "by", "dst_mac"];
 
 /// One line of `--json`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use pointsman::port::{Census, Port};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
-    ServicePlan, Standing, TablePlan,
+    Scheduler, ServicePlan, Standing, TablePlan,
 };
 use pointsman::verdict::DropReason;
 use pointsman::wire::MacAddress;
@@ -54,6 +54,8 @@ fn plan() -> TablePlan {
         key: ServiceKey { vip, protocol: Protocol::Tcp, port: 80 },
         table_size: 251,
         hash_by: HashBy::Flow,
+        scheduler: Scheduler::Mh,
+        persistence: None,
         real_servers: real_servers
             .iter()
             .map(|&number| RealServerPlan {

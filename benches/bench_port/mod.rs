@@ -11,7 +11,7 @@ use pointsman::port::{Census, Frame, Port};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, Member, NextHop, Quorum, RealServerPlan,
-    ServicePlan, Standing, TablePlan,
+    Scheduler, ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
 use pointsman::worker::{IdlePolicy, WorkerSettings};
@@ -42,6 +42,8 @@ pub fn plan(services: u32, real_servers: u32) -> TablePlan {
                 },
                 table_size: 65_537,
                 hash_by: HashBy::Flow,
+                scheduler: Scheduler::Mh,
+                persistence: None,
                 real_servers: members(real_servers)
                     .iter()
                     .map(|member| RealServerPlan {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, load, printed};
-use crate::config::{Config, Persistence, Queues};
+use crate::config::{Config, HashBy, Queues};
 use crate::director::plan;
 use crate::table::ForwardingTable;
 
@@ -57,8 +57,13 @@ fn print(config: &Config, table: &ForwardingTable, out: &mut impl Write) -> io::
         writeln!(out, "no [[interface]]: enough for explain and replay; run needs one")?;
     }
     for (service, of) in table.services().iter().zip(&config.virtual_services) {
-        let persistence = if of.persistence == Persistence::Client { ", persistence client" } else { "" };
-        writeln!(out, "virtual service {}: scheduler mh, {} slots{persistence}", service.key, of.table_size)?;
+        let hashed = if of.hash_by == HashBy::Client { ", hashed by client" } else { "" };
+        let persistence = match (of.persistence_timeout_s, of.persistence_netmask) {
+            (Some(timeout_s), Some(bits)) => format!(", clients (/{bits}) persistent for {timeout_s} s"),
+            _ => String::new(),
+        };
+        let (key, scheduler, slots) = (service.key, of.scheduler.name(), of.table_size);
+        writeln!(out, "virtual service {key}: scheduler {scheduler}, {slots} slots{hashed}{persistence}")?;
         let width = of.real_servers.iter().map(|r| r.address.to_string().len()).max().unwrap_or(0);
         for (real_server, share) in of.real_servers.iter().zip(service.shares()) {
             let next_hop = real_server.mac.map_or_else(|| "neighbour table".to_owned(), |mac| mac.to_string());

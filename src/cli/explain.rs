@@ -13,15 +13,17 @@ use crate::config::DEFAULT_CONTROL_SOCKET;
 use crate::control::explain::{FlowQuestion, LiveExplanation};
 use crate::director::plan;
 use crate::service::{Protocol, ServiceKey};
-use crate::table::{self, ForwardingTable, HashBy};
+use crate::table::{ForwardingTable, HashBy, RealServer, VirtualService};
 use crate::wire::MacAddress;
 
 const NOTES: &str = "\
 A real server without a mac in the configuration is shown with one that stands in, as replay does.
 
 With --json: protocol, client, destination, verdict (tx, pass or drop), reason, service, hash, slot,
-slots, real_server, weight, next_hop, next_hop_from (config or stand_in) and why, a list of
-sentences; null where there is none.";
+slots, by (hash or turn), real_server, weight, next_hop, next_hop_from (config or stand_in) and why,
+a list of sentences; null where there is none.
+
+With the schedulers rr, wrr, lc and wlc it is the first flow after the start that is explained.";
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
@@ -61,6 +63,8 @@ struct Explanation {
     hash: Option<String>,
     slot: Option<usize>,
     slots: Option<usize>,
+    /// By what the real server is chosen: `hash`, or `turn` with a scheduler that does not hash.
+    by: Option<&'static str>,
     real_server: Option<IpAddr>,
     weight: Option<u32>,
     next_hop: Option<MacAddress>,
@@ -134,6 +138,7 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
         hash: None,
         slot: None,
         slots: None,
+        by: None,
         real_server: None,
         weight: None,
         next_hop: None,
@@ -154,10 +159,7 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
     });
     let hash = table.hash(service, &subject);
     explanation.hash = Some(format!("{hash:016x}"));
-    explanation.why.push(match service.hash_by {
-        HashBy::Flow => format!("protocol, addresses and ports hash to {hash:016x} under the secret"),
-        HashBy::Client => format!("persistence is \"client\": the client's address alone hashes to {hash:016x}"),
-    });
+    explain_hash(&mut explanation, service, hash);
     let chosen = table.choose(service, hash);
     let real_server = chosen.and_then(|choice| table.real_servers().get(choice.real_server as usize));
     let (Some(choice), Some(real_server)) = (chosen, real_server) else {
@@ -171,17 +173,50 @@ fn explain(args: &ExplainArgs, config: &Config, table: &ForwardingTable) -> Expl
     explanation.slot = Some(choice.slot);
     explanation.slots = Some(service.table_size());
     explanation.why.push(format!(
-        "of the {} slots of its Maglev table, that is slot {}, which belongs to real server {} (weight {})",
+        "of the {} slots of its hash table, that is slot {}, which belongs to real server {} (weight {})",
         service.table_size(),
         choice.slot,
         real_server.address,
         real_server.weight
     ));
+    explanation.by = Some("hash");
+    let real_server = by_turn(&mut explanation, table, service).unwrap_or(real_server);
     explain_next_hop(&mut explanation, real_server, configured_mac(config, &key, real_server.address));
     explanation
 }
 
-fn explain_next_hop(explanation: &mut Explanation, real_server: &table::RealServer, mac: Option<MacAddress>) {
+fn explain_hash(explanation: &mut Explanation, service: &VirtualService, hash: u64) {
+    if let Some(persistence) = service.persistence {
+        let sentence = "s after their last packet clients stay at their real servers, whatever the scheduler says";
+        explanation.why.push(format!("for {} {sentence}", persistence.timeout_s));
+    }
+    explanation.why.push(match service.hash_by {
+        HashBy::Flow => format!("protocol, addresses and ports hash to {hash:016x} under the secret"),
+        HashBy::Client => format!("hash_by is \"client\": the client's address alone hashes to {hash:016x}"),
+    });
+}
+
+/// Whose turn the first flow is, if the service's scheduler does not hash.
+fn by_turn<'t>(
+    explanation: &mut Explanation,
+    table: &'t ForwardingTable,
+    service: &VirtualService,
+) -> Option<&'t RealServer> {
+    if !service.takes_turns() {
+        return None;
+    }
+    let server = table.real_servers().get(table.schedule(service, 0, 0)? as usize)?;
+    explanation.by = Some("turn");
+    let scheduler = service.scheduler.name();
+    explanation.why.push(format!(
+        "but the scheduler is {scheduler}: the hash is for what begins no flow and has no entry; the first flow after \
+         the start goes to {} (weight {}), each further one as {scheduler} says then",
+        server.address, server.weight
+    ));
+    Some(server)
+}
+
+fn explain_next_hop(explanation: &mut Explanation, real_server: &RealServer, mac: Option<MacAddress>) {
     let next_hop = mac.unwrap_or_else(|| plan::stand_in_mac(real_server.address));
     explanation.why.push(match mac {
         Some(mac) => format!("its next hop is {mac}, from the configuration"),

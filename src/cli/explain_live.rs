@@ -20,6 +20,7 @@ pub(super) fn print(live: &LiveExplanation, out: &mut impl Write) -> io::Result<
     writeln!(out, "{protocol} {client} -> {destination}, by the running director (forwarding table {generation})")?;
     match live.real_server {
         Some(real_server) => writeln!(out, "goes to real server {real_server} ({})", reason.replace('_', " "))?,
+        None if live.verdict == "tx" => writeln!(out, "goes to whoever's turn it is")?,
         None if live.verdict == "pass" => writeln!(out, "is left to the kernel")?,
         None => writeln!(out, "is dropped ({reason})")?,
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{FAILURE, Failure, load, printed};
 use crate::config::Config;
 use crate::director::plan;
+use crate::forward::How;
 use crate::replay::{self, Outcome, Replay};
 use crate::table::ForwardingTable;
 use crate::wire::{MacAddress, ParseMacError};
@@ -22,9 +23,10 @@ of its IPv4 address, or 02:06 and the last four of its IPv6 address. Frames leav
 address of --mac, or 02:00:00:00:00:01. Time is that of the capture. Frames over the mtu of the
 first [[interface]] (1500 if not set) are dropped.
 
-With --json, each line has index (from 0), verdict (tx, pass or drop), reason, service, real_server
-and dst_mac; the last three are null where there is none. `pass` is what a running director leaves
-to the kernel.";
+With --json, each line has index (from 0), verdict (tx, pass or drop), reason, service, real_server,
+by and dst_mac; the last four are null where there is none. `pass` is what a running director leaves
+to the kernel. `by` is by what the real server was chosen: the flow's entry, hash, turn (scheduler
+rr, wrr, lc or wlc), client (persistence), connection_id, first_fragment or address_hash.";
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -56,6 +58,7 @@ struct Line<'a> {
     reason: &'static str,
     service: Option<&'a str>,
     real_server: Option<IpAddr>,
+    by: Option<&'static str>,
     dst_mac: Option<MacAddress>,
 }
 
@@ -118,6 +121,7 @@ fn line<'a>(index: u64, outcome: &Outcome, table: &ForwardingTable, names: &'a [
         reason: outcome.reason,
         service,
         real_server: real_server.map(|real_server| real_server.address),
+        by: outcome.by.map(How::name),
         dst_mac: outcome.dst_mac,
     }
 }

@@ -188,11 +188,14 @@ fn print_flows(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn print_service(service: &VirtualServiceReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  {}", service.service)?;
+    let persistent = service.persistence_timeout_s.map_or_else(String::new, |s| format!(", persistent {s} s"));
     let summary = format!(
-        "{} by {}, {} slots; sent {} ({}), dropped {}",
+        "{} by {}, {} slots{persistent}; {} connections, {} inactive; sent {} ({}), dropped {}",
         service.scheduler,
         service.hash_by,
         count(service.table_size as u64),
+        count(service.connections.active),
+        count(service.connections.inactive),
         count(service.tx.packets),
         bytes(service.tx.bytes),
         count(service.drops.total()),

@@ -50,7 +50,7 @@ pub const MAX_VIRTUAL_SERVICES: usize = 65_536;
 /// The most real servers that one virtual service may have.
 pub const MAX_REAL_SERVERS: usize = crate::table::MAX_MEMBERS;
 
-pub use crate::table::DEFAULT_TABLE_SIZE;
+pub use crate::table::{DEFAULT_TABLE_SIZE, HashBy, Scheduler};
 
 /// The largest `table_size`: the greatest prime under 2^24.
 pub const MAX_TABLE_SIZE: u32 = 16_777_213;
@@ -260,10 +260,16 @@ pub struct VirtualServiceConfig {
     pub key: ServiceKey,
     /// How a new flow is given a real server.
     pub scheduler: Scheduler,
-    /// Slots of the Maglev table; a prime.
+    /// Slots of the table; a prime.
     pub table_size: u32,
+    /// What of a flow is hashed.
+    pub hash_by: HashBy,
     /// What ties a client's flows together.
     pub persistence: Persistence,
+    /// Seconds after its last packet for which a client stays at its real server over connections; `None` = not at all.
+    pub persistence_timeout_s: Option<u32>,
+    /// Bits of an address that are one client; `None` without `persistence_timeout_s`.
+    pub persistence_netmask: Option<u8>,
     /// Seconds without a packet after which an established TCP flow is forgotten.
     pub tcp_timeout_s: u32,
     /// The same after its client sent FIN or RST.
@@ -295,20 +301,11 @@ pub struct VirtualServiceConfig {
     pub real_servers: Vec<RealServerConfig>,
 }
 
-/// How a new flow is given a real server; the names are those of LVS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scheduler {
-    /// Maglev hashing, weights honoured.
-    #[default]
-    Mh,
-}
-
 /// What ties a client's flows together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Persistence {
-    /// Nothing: each flow is hashed over protocol, addresses and ports.
+    /// Nothing: `hash_by` and `persistence_timeout_s` say what there is.
     #[default]
     None,
     /// The client's address alone is hashed, so all its flows reach one real server.

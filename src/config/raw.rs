@@ -84,7 +84,10 @@ pub(super) struct RawVirtualService<'t> {
     pub(super) protocol: Option<Field<&'t str>>,
     pub(super) scheduler: Option<Field<&'t str>>,
     pub(super) table_size: Option<Field<i64>>,
+    pub(super) hash_by: Option<Field<&'t str>>,
     pub(super) persistence: Option<Field<&'t str>>,
+    pub(super) persistence_timeout_s: Option<Field<i64>>,
+    pub(super) persistence_netmask: Option<Field<WordOr<'t, i64>>>,
     pub(super) tcp_timeout_s: Option<Field<i64>>,
     pub(super) tcp_fin_timeout_s: Option<Field<i64>>,
     pub(super) udp_timeout_s: Option<Field<i64>>,
@@ -250,6 +253,9 @@ impl RawBusyPoll {
 impl<'t> RawVirtualService<'t> {
     fn read(table: &mut Table<'t>) -> Self {
         const VIP: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.15\"";
+        const SCHEDULER: &str = "\"mh\", \"sh\", \"rr\", \"wrr\", \"lc\" or \"wlc\"";
+        const NETMASK: &str =
+            "a mask such as \"255.255.255.0\", or a prefix length: 1 to 32 for IPv4, 1 to 128 for IPv6";
         const TIMEOUT: &str = "1 to 86400 seconds";
         const PREVIOUS: &str = "0 (not at all) to 86400 seconds";
         const TABLE_SIZE: &str = "a prime from 2 to 16777213 such as 65537";
@@ -258,9 +264,16 @@ impl<'t> RawVirtualService<'t> {
             vip: table.text(Key::required("vip", "an IP address", VIP)),
             port: table.integer(Key::required("port", "a port", "0 (any port) to 65535")),
             protocol: table.text(Key::required("protocol", "a protocol", "\"tcp\" or \"udp\"")),
-            scheduler: table.text(Key::optional("scheduler", "a scheduler", "\"mh\" (Maglev hashing)")),
+            scheduler: table.text(Key::optional("scheduler", "a scheduler", SCHEDULER)),
             table_size: table.integer(Key::optional("table_size", "a table size", TABLE_SIZE)),
+            hash_by: table.text(Key::optional("hash_by", "a part of a flow", "\"flow\" or \"client\"")),
             persistence: table.text(Key::optional("persistence", "a persistence", "\"none\" or \"client\"")),
+            persistence_timeout_s: table.integer(Key::optional(
+                "persistence_timeout_s",
+                "a time in seconds",
+                "1 to 432000 seconds",
+            )),
+            persistence_netmask: table.word_or_integer(Key::optional("persistence_netmask", "a netmask", NETMASK)),
             tcp_timeout_s: table.integer(Key::optional("tcp_timeout_s", "a time in seconds", TIMEOUT)),
             tcp_fin_timeout_s: table.integer(Key::optional("tcp_fin_timeout_s", "a time in seconds", TIMEOUT)),
             udp_timeout_s: table.integer(Key::optional("udp_timeout_s", "a time in seconds", TIMEOUT)),

@@ -38,8 +38,9 @@ pub struct LiveExplanation {
     pub generation: u64,
     /// `tx`, `drop` or `pass`.
     pub verdict: String,
-    /// `entry`, `previous_table` or `hash` for `tx`, by which the real server is found; `no_real_server` for `drop`;
-    /// `not_a_service` for `pass`.
+    /// `entry`, `previous_table`, `client` (that is kept at its real server), `turn` (of a scheduler that does not hash:
+    /// which real server it is, only the packet itself will tell) or `hash` for `tx`, by which the real server is found;
+    /// `no_real_server` for `drop`; `not_a_service` for `pass`.
     pub reason: String,
     /// The name of the virtual service.
     pub service: Option<String>,
@@ -47,7 +48,9 @@ pub struct LiveExplanation {
     pub real_server: Option<IpAddr>,
     /// What workers remember of the flow, the entry that `real_server` goes by first.
     pub entries: Vec<FoundEntry>,
-    /// What the hash says now; a new flow goes by it.
+    /// Where the client is kept, for a service with persistence; null if it is not.
+    pub kept_at: Option<IpAddr>,
+    /// What the hash says now; a new flow goes by it if the scheduler is `mh` or `sh` and the client is kept nowhere.
     pub hash: Option<HashChoice>,
     /// Where the service's table before its last change would have sent the flow; null if that is not asked any more.
     pub previous: Option<IpAddr>,
@@ -159,6 +162,7 @@ impl FlowTables {
             service: None,
             real_server: None,
             entries: Vec::new(),
+            kept_at: None,
             hash: None,
             previous: None,
             virtual_service: None,
@@ -176,8 +180,18 @@ impl FlowTables {
         let now_s = clock::monotonic_s();
         let entries = self.entries(&table, service, &subject, now_s);
         let asked = Asked { table: &table, service, subject: &subject, now_s };
-        asked.fill(&mut explanation, &entries);
+        asked.fill(&mut explanation, &entries, self.kept_at(&table, service, &subject, now_s));
         explanation
+    }
+
+    /// Position of the real server that a worker keeps the client at, if that is alive.
+    fn kept_at(&self, table: &ForwardingTable, service: &VirtualService, subject: &Subject, now_s: u32) -> Option<u32> {
+        let masked = service.persistence.as_ref()?.masked(subject);
+        let (hash, key) = (table.template_hash(service, &masked), FlowKey::template(&masked, service.id));
+        self.workers.iter().find_map(|peer| {
+            let at = table.position_of(peer.flows.get(hash, &key, now_s)?.real_server)?;
+            table.real_servers().get(at as usize)?.is_alive().then_some(at)
+        })
     }
 
     /// The flow's entries with their workers, the one of most worth first.
@@ -213,8 +227,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The same order as the workers have: entry, table before the change, hash.
-    fn fill(&self, explanation: &mut LiveExplanation, entries: &[(usize, FlowRecord)]) {
+    /// The same order as the workers have: entry, table before the change, client, turn, hash.
+    fn fill(&self, explanation: &mut LiveExplanation, entries: &[(usize, FlowRecord)], kept_at: Option<u32>) {
         let hash = self.table.hash(self.service, self.subject);
         let chosen = self.table.choose(self.service, hash);
         let by_hash = chosen.and_then(|choice| self.at(choice.real_server));
@@ -228,11 +242,16 @@ impl Asked<'_> {
         let (by, server) = match (entry, by_before) {
             (Some(Some(server)), _) if server.is_alive() => ("entry", Some(server)),
             (None, Some(server)) => ("previous_table", Some(server)),
+            (None, None) if kept_at.is_some() => ("client", kept_at.and_then(|at| self.at(at))),
+            // Any datagram may begin a flow; a segment that may is not what is asked about.
+            (None, None) if !is_tcp && self.service.takes_turns() => ("turn", None),
             _ => ("hash", by_hash),
         };
+        explanation.kept_at = kept_at.and_then(|at| self.at(at)).map(|server| server.address);
         explanation.real_server = server.map(|server| server.address);
-        explanation.verdict = if server.is_some() { "tx" } else { "drop" }.to_owned();
-        explanation.reason = if server.is_some() { by } else { "no_real_server" }.to_owned();
+        let is_sent = server.is_some() || by == "turn";
+        explanation.verdict = if is_sent { "tx" } else { "drop" }.to_owned();
+        explanation.reason = if is_sent { by } else { "no_real_server" }.to_owned();
         self.tell(explanation, entry);
         if let Some(server) = server {
             explanation.why.push(self.next_hop(server));
@@ -260,6 +279,12 @@ impl Asked<'_> {
             None => "the hash finds no real server that is alive and has a weight above 0".to_owned(),
             Some(choice) => hash_sentence(choice),
         });
+        if let Some(address) = explanation.kept_at {
+            why.push(format!("its client is kept at {address}: new flows of it go there"));
+        } else if self.service.takes_turns() {
+            let scheduler = self.service.scheduler.name();
+            why.push(format!("the scheduler is {scheduler}: a packet that begins a flow takes its turn, not the hash"));
+        }
         explanation.why.append(&mut why);
     }
 

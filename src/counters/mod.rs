@@ -4,6 +4,7 @@
 //! cache line. Readers see each counter at some recent moment; at a quiet moment all of them are exact. Counters only
 //! ever grow; who wants a rate takes two readings.
 
+pub mod connections;
 pub mod latency;
 
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use crate::clock;
-use crate::config::{Config, Persistence, VirtualServiceConfig};
+use crate::config::{Config, VirtualServiceConfig};
 use crate::service::address_bytes;
 use crate::table::{
-    DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, HashBy, Identities, NextHop, Quorum, RealServerPlan, ServicePlan,
-    Standing, TablePlan,
+    ClientPersistence, DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, Identities, NextHop, Quorum, RealServerPlan,
+    ServicePlan, Standing, TablePlan,
 };
 use crate::wire::MacAddress;
 
@@ -80,10 +80,11 @@ fn service_plan(
         },
         previous_table_s: service.previous_table_s,
         table_size: service.table_size,
-        hash_by: match service.persistence {
-            Persistence::None => HashBy::Flow,
-            Persistence::Client => HashBy::Client,
-        },
+        scheduler: service.scheduler,
+        hash_by: service.hash_by,
+        persistence: service
+            .persistence_timeout_s
+            .map(|timeout_s| ClientPersistence::new(timeout_s, service.persistence_netmask.unwrap_or(u8::MAX))),
         quorum: Quorum { weight: service.quorum, hysteresis: service.quorum_hysteresis },
         fallback: service.fallback.as_ref().map(|fallback| RealServerPlan {
             id: 0,

@@ -255,11 +255,12 @@ fn flows(config: &Config) -> Result<WorkerFlows, DirectorError> {
     WorkerFlows::new(flows as usize).map_err(|source| DirectorError::FlowMemory { flows, source })
 }
 
-/// Shows each worker the flow tables of the others.
+/// Tells each worker its number, and shows it the flow tables of the others.
 fn introduce(prepared: &mut [Prepared]) {
     let all: Vec<PeerFlows> = prepared.iter().map(|worker| worker.flows.as_peer()).collect();
     for (own, worker) in prepared.iter_mut().enumerate() {
         let others = all.iter().enumerate().filter(|(other, _)| *other != own);
+        worker.flows.worker = own;
         worker.flows.peers = others.map(|(_, peer)| peer.clone()).collect();
     }
 }

@@ -6,6 +6,9 @@
 //! | 2 | client's port (16), service's port (16), service (32) |
 //! | 3 | version (16), state (4), expiry in seconds modulo 2^20 (20), real server (24) |
 //!
+//! What is kept of a client rather than of a flow, what IPVS calls a template, has ports of 0 and the highest bit of the
+//! service set.
+//!
 //! The service stands for VIP, protocol and family, so that the key is the full tuple and compared in full.
 //!
 //! The version grows whenever the slot gets another key. A reader takes word 3, then the key, then word 3 again, and
@@ -21,6 +24,8 @@ const EXPIRY_SHIFT: u32 = 24;
 const STATE_SHIFT: u32 = 44;
 const VERSION_SHIFT: u32 = 48;
 const REAL_SERVER_MASK: u64 = (1 << 24) - 1;
+/// Marks the keys of clients among those of flows: no service has so high a number.
+const TEMPLATE: u32 = 1 << 31;
 
 /// What a flow is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +44,18 @@ impl FlowKey {
     #[inline]
     pub fn fragment(subject: &Subject, service: u32) -> Self {
         Self::new(subject, subject.fragment_id, service)
+    }
+
+    /// The key of what is kept of a client, whose address was masked: its template.
+    #[inline]
+    pub fn template(masked: &Subject, service: u32) -> Self {
+        Self::new(masked, 0, service | TEMPLATE)
+    }
+
+    /// Whether it is that of a client, not of a flow.
+    #[inline]
+    pub fn is_template(&self) -> bool {
+        self.words[2] & u64::from(TEMPLATE) != 0
     }
 
     /// The same key with the number of another service.
@@ -206,14 +223,21 @@ impl Slot {
     }
 
     /// The owner changes everything but the key. Nothing is written where nothing changes, so a busy flow dirties its
-    /// line once a second.
+    /// line once a second. Returns whether anything changed.
     #[inline]
-    pub(super) fn update(&self, state: FlowState, expires_s: u32, real_server: u32) {
+    pub(super) fn update(&self, state: FlowState, expires_s: u32, real_server: u32) -> bool {
         let old = self.meta();
         let new = Meta::new(old.version(), state, expires_s, real_server);
         if new != old {
             self.meta.store(new.0, Ordering::Relaxed);
         }
+        new != old
+    }
+
+    /// Whether it has what is kept of a client, as the owner sees it.
+    #[inline]
+    pub(super) fn has_template(&self) -> bool {
+        self.key[2].load(Ordering::Relaxed) & u64::from(TEMPLATE) != 0
     }
 
     /// The owner clears the slot; it is not empty, since others may be behind it.

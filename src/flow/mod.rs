@@ -10,5 +10,7 @@ mod table;
 mod worker_flows;
 
 pub use entry::{FlowKey, FlowRecord, FlowState};
-pub use table::{Change, FlowCounts, FlowReader, FlowTable, Found, Inserted, Likely, MemoryKind};
+pub use table::{
+    Change, FlowCounts, FlowReader, FlowTable, Found, Gone, Inserted, Likely, MemoryKind, Room, connection_kind,
+};
 pub use worker_flows::{PeerFlows, WorkerFlows};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::entry::{FlowKey, FlowRecord, FlowState, Slot};
 use super::memory::Slots;
+use crate::counters::connections::ConnectionKind;
 use crate::prefetch::prefetch;
 
 pub use super::memory::MemoryKind;
@@ -34,6 +35,27 @@ pub enum Inserted {
     Evicting(FlowState),
     /// Its set is full of established flows.
     NoRoom,
+}
+
+/// An entry that was there and is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// What it was.
+    pub state: FlowState,
+    /// The lasting number of its real server.
+    pub real_server: u32,
+    /// What it counted as.
+    pub kind: ConnectionKind,
+}
+
+/// A slot for a new entry.
+#[derive(Debug)]
+pub struct Room {
+    at: usize,
+    /// The flow that gave way to it, if one did.
+    pub evicted: Option<Gone>,
+    /// What had expired in it and was counted still.
+    pub expired: Option<Gone>,
 }
 
 /// Flows of a table, by state.
@@ -129,21 +151,38 @@ impl FlowTable {
     }
 
     /// Changes an entry that was just found, and only before anything else is stored.
+    ///
+    /// Returns whether that makes any difference, a later expiry included.
     #[inline]
-    pub fn update(&mut self, found: &Found, now_s: u32, change: Change) {
-        if let Some(slot) = self.shared.as_slice().get(found.at) {
-            slot.update(change.state, now_s.wrapping_add(change.life_s), change.real_server);
-        }
+    pub fn update(&mut self, found: &Found, now_s: u32, change: Change) -> bool {
+        let slot = self.shared.as_slice().get(found.at);
+        slot.is_some_and(|slot| slot.update(change.state, now_s.wrapping_add(change.life_s), change.real_server))
     }
 
     /// Stores a flow that has no entry.
     pub fn insert(&mut self, hash: u64, key: &FlowKey, now_s: u32, new: Change) -> Inserted {
+        let Some(room) = self.make_room(hash, now_s, new.state) else { return Inserted::NoRoom };
+        self.fill(&room, key, now_s, new);
+        room.evicted.map_or(Inserted::Stored, |gone| Inserted::Evicting(gone.state))
+    }
+
+    /// Stores a flow in the room that was just made for it.
+    pub fn fill(&mut self, room: &Room, key: &FlowKey, now_s: u32, new: Change) {
+        if let Some(slot) = self.shared.as_slice().get(room.at) {
+            slot.replace(key, new.state, now_s.wrapping_add(new.life_s), new.real_server);
+        }
+    }
+
+    /// Makes room for a flow that has no entry and is to begin with `state`, if its set has any. What was in the way is
+    /// gone, whether the room is used or not.
+    pub fn make_room(&mut self, hash: u64, now_s: u32, state: FlowState) -> Option<Room> {
+        let all = self.shared.as_slice();
         let mut free = None;
-        let mut unconfirmed: Option<(u32, &Slot)> = None;
-        let mut closing: Option<(u32, &Slot)> = None;
+        let mut unconfirmed: Option<(u32, usize)> = None;
+        let mut closing: Option<(u32, usize)> = None;
         let mut unconfirmed_count = 0;
-        for slot in probe(self.shared.as_slice(), self.set_mask, hash) {
-            let meta = slot.meta();
+        for slot in places(self.set_mask, hash) {
+            let meta = all.get(slot)?.meta();
             let left_s = meta.left_s(now_s);
             match meta.state().filter(|_| left_s > 0) {
                 None => {
@@ -163,31 +202,29 @@ impl FlowTable {
                 Some(FlowState::Established) => {}
             }
         }
-        let full_share = new.state == FlowState::Unconfirmed && unconfirmed_count >= MOST_UNCONFIRMED;
-        let (slot, outcome) = match (free, unconfirmed, closing) {
-            (Some(slot), _, _) if !full_share => (slot, Inserted::Stored),
-            (free, Some((_, victim)), _) => {
-                // The search ends at an empty slot, so nothing may be stored behind one.
-                victim.vacate();
-                (free.unwrap_or(victim), Inserted::Evicting(FlowState::Unconfirmed))
-            }
-            (_, _, Some((_, victim))) => (victim, Inserted::Evicting(FlowState::Closing)),
-            _ => return Inserted::NoRoom,
+        let full_share = state == FlowState::Unconfirmed && unconfirmed_count >= MOST_UNCONFIRMED;
+        let (at, victim) = match (free, unconfirmed, closing) {
+            (Some(slot), _, _) if !full_share => (slot, None),
+            // The search ends at an empty slot, so nothing may be stored behind one.
+            (free, Some((_, victim)), _) => (free.unwrap_or(victim), Some(victim)),
+            (_, _, Some((_, victim))) => (victim, Some(victim)),
+            _ => return None,
         };
-        slot.replace(key, new.state, now_s.wrapping_add(new.life_s), new.real_server);
-        outcome
+        let evicted = victim.and_then(|victim| all.get(victim)?.clear());
+        let expired = all.get(at)?.clear();
+        Some(Room { at, evicted, expired })
     }
 
-    /// Clears up to `slots` slots that have expired, going on where the last call ended. Expired flows are found out
-    /// without this; it keeps times from wrapping.
+    /// Clears up to `slots` slots that have expired, going on where the last call ended, and tells `gone` of them.
+    /// Expired flows are found out without this; it keeps times from wrapping, and counts of what is there true.
     #[inline]
-    pub fn sweep(&mut self, slots: usize, now_s: u32) {
+    pub fn sweep(&mut self, slots: usize, now_s: u32, mut gone: impl FnMut(Gone)) {
         let all = self.shared.as_slice();
         for _ in 0..slots {
             if let Some(slot) = all.get(self.next_swept) {
                 let meta = slot.meta();
                 if meta.state().is_some() && meta.left_s(now_s) == 0 {
-                    slot.vacate();
+                    slot.clear().into_iter().for_each(&mut gone);
                 }
             }
             self.next_swept = if self.next_swept + 1 >= all.len() { 0 } else { self.next_swept + 1 };
@@ -217,12 +254,32 @@ pub struct Found {
 }
 
 impl Slot {
+    /// The owner clears it. Returns what was in it, expired or not; one that is empty stays so.
+    #[inline]
+    fn clear(&self) -> Option<Gone> {
+        let meta = self.meta();
+        let state = meta.state()?;
+        let kind = connection_kind(state, self.has_template());
+        self.vacate();
+        Some(Gone { state, real_server: meta.real_server(), kind })
+    }
+
     /// What the owner found, if it has not expired.
     #[inline(always)]
     fn found(&self, at: usize, now_s: u32) -> Option<Found> {
         let meta = self.meta();
         let state = meta.state().filter(|_| meta.left_s(now_s) > 0)?;
         Some(Found { at, state, real_server: meta.real_server() })
+    }
+}
+
+/// What an entry in this state counts as.
+#[inline]
+pub fn connection_kind(state: FlowState, is_template: bool) -> ConnectionKind {
+    match state {
+        _ if is_template => ConnectionKind::Persistent,
+        FlowState::Established => ConnectionKind::Active,
+        FlowState::Unconfirmed | FlowState::Closing => ConnectionKind::Inactive,
     }
 }
 
@@ -241,13 +298,13 @@ impl FlowReader {
     /// The flow's entry.
     #[inline]
     pub fn get(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<FlowRecord> {
-        probe(self.shared.as_slice(), self.set_mask, hash)
-            .find_map(|slot| slot.read(now_s).filter(|record| record.key == *key))
+        let all = self.shared.as_slice();
+        places(self.set_mask, hash).find_map(|at| all.get(at)?.read(now_s).filter(|record| record.key == *key))
     }
 
     /// All flows. Those that come or go meanwhile may or may not be among them.
     pub fn iter(&self, now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
-        self.shared.as_slice().iter().filter_map(move |slot| slot.read(now_s))
+        flows_in(self.shared.as_slice(), now_s)
     }
 
     /// The flows in a range of slots, for a reader that goes through a large table bit by bit. Slots behind
@@ -255,7 +312,7 @@ impl FlowReader {
     pub fn in_slots(&self, slots: Range<usize>, now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
         let all = self.shared.as_slice();
         let end = slots.end.min(all.len());
-        all.get(slots.start.min(end)..end).unwrap_or(&[]).iter().filter_map(move |slot| slot.read(now_s))
+        flows_in(all.get(slots.start.min(end)..end).unwrap_or(&[]), now_s)
     }
 
     /// Slots of the table.
@@ -312,12 +369,14 @@ impl Home {
 
 /// The slots where a flow of this hash may be, in the order in which they are searched.
 #[inline]
-fn probe(slots: &[Slot], set_mask: usize, hash: u64) -> impl Iterator<Item = &Slot> {
+fn places(set_mask: usize, hash: u64) -> impl Iterator<Item = usize> {
     let home = Home::of(hash, set_mask);
-    (0..LINES).flat_map(move |line| {
-        let start = home.line(line);
-        slots.get(start..start + WAYS_PER_LINE).unwrap_or(&[])
-    })
+    (0..LINES).flat_map(move |line| home.line(line)..home.line(line) + WAYS_PER_LINE)
+}
+
+/// The flows in these slots. Clients that are kept somewhere are no flows.
+fn flows_in(slots: &[Slot], now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
+    slots.iter().filter_map(move |slot| slot.read(now_s)).filter(|record| !record.key.is_template())
 }
 
 /// The slot of a line that has this key, as the owner sees it. Which of the two it is nobody can foresee, so that is
@@ -432,7 +491,7 @@ mod tests {
                         passed += seconds;
                         now_s = now_s.wrapping_add(seconds);
                     }
-                    Step::Sweep(slots) => table.sweep(slots, now_s),
+                    Step::Sweep(slots) => table.sweep(slots, now_s, |_| {}),
                 }
                 for flow in 0..100 {
                     let expected = model.get(&flow).filter(|(_, until, _)| *until > passed);

@@ -3,8 +3,9 @@
 use std::io;
 
 use super::entry::FlowKey;
-use super::table::{Change, FlowReader, FlowTable, Inserted};
-use crate::flow::FlowRecord;
+use super::table::{Change, FlowReader, FlowTable, Inserted, Room, connection_kind};
+use crate::counters::connections::Connections;
+use crate::flow::{FlowRecord, FlowState};
 
 /// Fragmented datagrams that each worker remembers at a time.
 const FRAGMENTS: usize = 4096;
@@ -27,6 +28,10 @@ pub struct WorkerFlows {
     pub fragments: FlowTable,
     /// The other workers' tables.
     pub peers: Vec<PeerFlows>,
+    /// The worker's number, by which it finds its counts of connections and its turns.
+    pub worker: usize,
+    /// A coarse time that its owner keeps: what other workers count is read once in each period.
+    pub period: u64,
 }
 
 impl WorkerFlows {
@@ -35,7 +40,13 @@ impl WorkerFlows {
     /// # Errors
     /// The memory cannot be had.
     pub fn new(flows: usize) -> io::Result<Self> {
-        Ok(Self { flows: FlowTable::new(flows)?, fragments: FlowTable::new(FRAGMENTS)?, peers: Vec::new() })
+        Ok(Self {
+            flows: FlowTable::new(flows)?,
+            fragments: FlowTable::new(FRAGMENTS)?,
+            peers: Vec::new(),
+            worker: 0,
+            period: 0,
+        })
     }
 
     /// These tables, as another worker sees them.
@@ -46,6 +57,37 @@ impl WorkerFlows {
     /// The flow's entry in another worker's table.
     pub fn flow_of_peer(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<FlowRecord> {
         self.peers.iter().find_map(|peer| peer.flows.get(hash, key, now_s))
+    }
+
+    /// Makes room for a flow that has no entry and is to begin with `state`, if there is any, and counts what was in the
+    /// way.
+    pub fn make_room(&mut self, hash: u64, now_s: u32, state: FlowState, connections: &Connections) -> Option<Room> {
+        let room = self.flows.make_room(hash, now_s, state)?;
+        for gone in [room.evicted, room.expired].into_iter().flatten() {
+            if let Some(cell) = connections.of(self.worker, gone.real_server) {
+                cell.remove(gone.kind);
+            }
+        }
+        Some(room)
+    }
+
+    /// Stores a flow, or a client, in the room that was just made for it, and counts it.
+    pub fn fill(&mut self, room: &Room, key: &FlowKey, now_s: u32, entry: Change, connections: &Connections) {
+        self.flows.fill(room, key, now_s, entry);
+        if let Some(cell) = connections.of(self.worker, entry.real_server) {
+            cell.add(connection_kind(entry.state, key.is_template()));
+        }
+    }
+
+    /// Clears up to `slots` slots of flows that have expired, and counts them no more.
+    #[inline]
+    pub fn sweep(&mut self, slots: usize, now_s: u32, connections: &Connections) {
+        let worker = self.worker;
+        self.flows.sweep(slots, now_s, |gone| {
+            if let Some(cell) = connections.of(worker, gone.real_server) {
+                cell.remove(gone.kind);
+            }
+        });
     }
 
     /// Number of the real server that the first fragment of a datagram went to, by the own entry before those of others.

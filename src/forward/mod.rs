@@ -9,6 +9,7 @@
 
 mod quic;
 mod route;
+mod schedule;
 
 pub use route::{Counts, How};
 use route::{Packet, Router};

@@ -21,7 +21,7 @@ impl Router<'_> {
             Some(found) => {
                 let state = next_state(found.state, packet.kind);
                 let life_s = life_s(packet.service, state, packet.kind);
-                self.flows.flows.update(&found, self.now_s, Change { state, life_s, ..first });
+                self.keep(packet, &found, Change { state, life_s, ..first });
             }
             None => self.remember(packet, first),
         }

@@ -6,15 +6,16 @@
 //! - FIN or RST makes it *closing*, and a SYN then begins a new flow, which is scheduled anew.
 //!
 //! An entry whose real server is down stays, so that its flow comes back: meanwhile its packets take the second choice of
-//! the hash. An entry whose real server was removed is given the choice of the hash.
+//! the hash. An entry whose real server was removed is given the choice of the scheduler if a flow may begin with the
+//! packet, else that of the hash.
 
-use crate::flow::{Change, FlowKey, FlowState, Found, Inserted, Likely, WorkerFlows};
+use crate::flow::{Change, FlowKey, FlowState, Found, Likely, Room, WorkerFlows, connection_kind};
 use crate::forward::PacketKind;
 use crate::table::{ForwardingTable, HashBy, VirtualService};
 use crate::wire::{Shape, Subject};
 
 /// Life of an unconfirmed entry, in seconds.
-const UNCONFIRMED_S: u32 = 30;
+pub(super) const UNCONFIRMED_S: u32 = 30;
 /// How long the fragments of a datagram are waited for, in seconds, as the kernel does (`ipfrag_time`).
 const FRAGMENT_S: u32 = 30;
 
@@ -29,12 +30,34 @@ pub enum How {
     PreviousTable,
     /// The hash.
     Hash,
+    /// The scheduler, which does not hash: whose turn it was, or who had the fewest connections.
+    Turn,
+    /// What is kept of its client, for a service with a persistence timeout.
+    Client,
     /// The entry of the datagram's first fragment.
     FirstFragment,
     /// The QUIC connection id.
     ConnectionId,
     /// The hash of the addresses, for want of ports and of a first fragment.
     AddressHash,
+}
+
+impl How {
+    /// Its name in the output of `replay`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::PeerEntry => "peer_entry",
+            Self::PreviousTable => "previous_table",
+            Self::Hash => "hash",
+            Self::Turn => "turn",
+            Self::Client => "client",
+            Self::FirstFragment => "first_fragment",
+            Self::ConnectionId => "connection_id",
+            Self::AddressHash => "address_hash",
+        }
+    }
 }
 
 /// What was done for the frames of a burst, for the worker's counters.
@@ -77,6 +100,14 @@ pub(super) struct Packet<'a> {
     pub(super) kind: PacketKind,
 }
 
+impl Packet<'_> {
+    /// Whether a flow may begin with it.
+    #[inline]
+    pub(super) fn may_begin(&self) -> bool {
+        matches!(self.kind, PacketKind::Begin | PacketKind::Datagram)
+    }
+}
+
 impl Router<'_> {
     /// Position of the real server of what most frames are: a whole datagram in the middle of an established flow, whose
     /// entry is where it was seen when the burst was looked up, and whose real server is alive. `None` says nothing about
@@ -85,11 +116,11 @@ impl Router<'_> {
     pub(super) fn most(&mut self, packet: &Packet<'_>, likely: Likely) -> Option<u32> {
         let found = self.flows.flows.at(likely, packet.key, self.now_s)?;
         let life_s = match packet.kind {
-            PacketKind::Middle => packet.service.timeouts.tcp_s,
-            PacketKind::Datagram if packet.service.quic.is_none() => packet.service.timeouts.udp_s,
+            PacketKind::Middle => packet.service.quick_tcp_s,
+            PacketKind::Datagram => packet.service.quick_udp_s,
             _ => return None,
         };
-        if found.state != FlowState::Established || packet.subject.shape != Shape::Datagram {
+        if life_s == 0 || found.state != FlowState::Established || packet.subject.shape != Shape::Datagram {
             return None;
         }
         let at = self.table.position_of(found.real_server).filter(|at| self.is_alive(*at))?;
@@ -131,8 +162,10 @@ impl Router<'_> {
     /// A flow that has an entry.
     fn known(&mut self, packet: &Packet<'_>, found: &Found) -> Option<u32> {
         let (real_server, entry) = self.by_entry(packet, found.state, found.real_server)?;
-        self.counts.last = Some(How::Entry);
-        self.flows.flows.update(found, self.now_s, entry);
+        if entry.real_server == found.real_server {
+            self.counts.last = Some(How::Entry);
+        }
+        self.keep(packet, found, entry);
         Some(real_server)
     }
 
@@ -157,7 +190,7 @@ impl Router<'_> {
                 (at, id)
             }
             _ => {
-                let at = self.by_hash(packet)?;
+                let at = if packet.may_begin() { self.anew(packet, state) } else { self.by_hash(packet) }?;
                 (at, self.table.real_servers().get(at as usize)?.id)
             }
         };
@@ -165,17 +198,16 @@ impl Router<'_> {
     }
 
     /// A flow that has no entry. It may have one at a peer, if its packets have moved to this worker; while the service
-    /// was not changed the hash finds the same.
+    /// was not changed its hash finds the same, if it was found by that.
     #[cold]
     fn unknown(&mut self, packet: &Packet<'_>) -> Option<u32> {
-        let mut by_peer = None;
-        let mut by_table_before = None;
-        if packet.kind != PacketKind::Begin && packet.service.has_changed_lately(self.now_s) {
-            if let Some(record) = self.flows.flow_of_peer(packet.hash, packet.key, self.now_s) {
-                by_peer = Some(self.by_entry(packet, record.state, record.real_server)?);
-                self.counts.peer_hits += 1;
-                self.counts.last = Some(How::PeerEntry);
-            } else if packet.kind != PacketKind::Datagram {
+        let (mut by_peer, mut by_table_before) = (None, None);
+        if packet.kind != PacketKind::Begin {
+            let has_changed = packet.service.has_changed_lately(self.now_s);
+            if has_changed || !packet.service.finds_by_hash() {
+                by_peer = self.by_peer(packet);
+            }
+            if by_peer.is_none() && has_changed && packet.kind != PacketKind::Datagram {
                 by_table_before = self.table.choose_before(packet.service, self.choice_hash(packet), self.now_s);
                 self.counts.previous_table_hits += u64::from(by_table_before.is_some());
             }
@@ -186,8 +218,10 @@ impl Router<'_> {
                 self.counts.last = Some(How::PreviousTable);
                 (at, self.first_entry(packet, at)?)
             }
+            (None, None) if packet.may_begin() => return self.begin(packet),
+            // Without its beginning nobody knows whose turn it was.
             (None, None) => {
-                let at = self.by_hash(packet)?;
+                let at = self.by_client(packet).or_else(|| self.by_hash(packet))?;
                 (at, self.first_entry(packet, at)?)
             }
         };
@@ -196,6 +230,17 @@ impl Router<'_> {
             self.remember(packet, entry);
         }
         Some(real_server)
+    }
+
+    /// Where a flow goes by another worker's entry, and what the own one is to be. An entry whose real server was removed
+    /// is worth nothing here.
+    fn by_peer(&mut self, packet: &Packet<'_>) -> Option<(u32, Change)> {
+        let record = self.flows.flow_of_peer(packet.hash, packet.key, self.now_s)?;
+        self.table.position_of(record.real_server)?;
+        let found = self.by_entry(packet, record.state, record.real_server)?;
+        self.counts.peer_hits += 1;
+        self.counts.last = Some(How::PeerEntry);
+        Some(found)
     }
 
     /// The entry of a flow of which one packet was seen.
@@ -207,13 +252,48 @@ impl Router<'_> {
 
     /// Gives a flow its first entry.
     pub(super) fn remember(&mut self, packet: &Packet<'_>, entry: Change) {
-        match self.flows.flows.insert(packet.hash, packet.key, self.now_s, entry) {
-            Inserted::Stored => self.counts.new_flows += 1,
-            Inserted::Evicting(_) => {
-                self.counts.new_flows += 1;
-                self.counts.evicted_flows += 1;
-            }
-            Inserted::NoRoom => self.counts.flows_without_room += 1,
+        if let Some(room) = self.room_for_flow(packet, entry.state) {
+            self.fill(packet, &room, entry);
+        }
+    }
+
+    /// Room for a flow's first entry. Without it the flow must go by its hash, as its next packet will.
+    pub(super) fn room_for_flow(&mut self, packet: &Packet<'_>, state: FlowState) -> Option<Room> {
+        let room = self.flows.make_room(packet.hash, self.now_s, state, self.table.connections());
+        match &room {
+            Some(room) => self.counts.evicted_flows += u64::from(room.evicted.is_some()),
+            None => self.counts.flows_without_room += 1,
+        }
+        room
+    }
+
+    pub(super) fn fill(&mut self, packet: &Packet<'_>, room: &Room, entry: Change) {
+        self.flows.fill(room, packet.key, self.now_s, entry, self.table.connections());
+        self.counts.new_flows += 1;
+    }
+
+    /// Has a flow's entry live on.
+    #[inline]
+    pub(super) fn keep(&mut self, packet: &Packet<'_>, found: &Found, entry: Change) {
+        let has_changed = self.flows.flows.update(found, self.now_s, entry);
+        self.recount(found, entry, false);
+        if has_changed && packet.service.persistence.is_some() {
+            self.keep_client(packet, entry);
+        }
+    }
+
+    /// Counts an entry as what it is now.
+    #[inline]
+    pub(super) fn recount(&self, found: &Found, entry: Change, is_template: bool) {
+        if (found.state, found.real_server) == (entry.state, entry.real_server) {
+            return;
+        }
+        let (connections, worker) = (self.table.connections(), self.flows.worker);
+        if let Some(cell) = connections.of(worker, found.real_server) {
+            cell.remove(connection_kind(found.state, is_template));
+        }
+        if let Some(cell) = connections.of(worker, entry.real_server) {
+            cell.add(connection_kind(entry.state, is_template));
         }
     }
 
@@ -259,7 +339,7 @@ impl Router<'_> {
     }
 
     #[inline]
-    fn by_hash(&mut self, packet: &Packet<'_>) -> Option<u32> {
+    pub(super) fn by_hash(&mut self, packet: &Packet<'_>) -> Option<u32> {
         self.counts.last = Some(How::Hash);
         let choice = self.table.choose(packet.service, self.choice_hash(packet))?;
         self.counts.second_choices += u64::from(choice.skipped > 0);

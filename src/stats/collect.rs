@@ -14,9 +14,9 @@ use hdrhistogram::AdditionError;
 
 use super::flows::{FlowActivity, FlowTableReport};
 use super::report::{
-    AttachMode, BatchSize, BusyIdle, Drops, Frames, HealthCheckReport, Identity, InterfaceReport, KernelRingStatistics,
-    Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION, StandingReport, Totals, Traffic,
-    VirtualServiceReport, WorkerReport, XdpCounts,
+    AttachMode, BatchSize, BusyIdle, ConnectionsReport, Drops, Frames, HealthCheckReport, Identity, InterfaceReport,
+    KernelRingStatistics, Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION, StandingReport, Totals,
+    Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
 };
 use super::summary::LatencyReading;
 use crate::clock;
@@ -301,7 +301,7 @@ pub(crate) fn virtual_service(
     service: &VirtualService,
     shares: &[u32],
 ) -> VirtualServiceReport {
-    let real_servers = table
+    let real_servers: Vec<RealServerReport> = table
         .real_servers_of(service)
         .iter()
         .zip(shares)
@@ -313,13 +313,15 @@ pub(crate) fn virtual_service(
         vip: service.key.vip,
         port: service.key.port,
         protocol: service.key.protocol,
-        scheduler: "mh".to_owned(),
+        scheduler: service.scheduler.name().to_owned(),
         hash_by: match service.hash_by {
             HashBy::Flow => "flow",
             HashBy::Client => "client",
         }
         .to_owned(),
         table_size: service.table_size(),
+        persistence_timeout_s: service.persistence.map(|persistence| persistence.timeout_s),
+        connections: real_servers.iter().fold(ConnectionsReport::default(), |sum, of| sum.plus(of.connections)),
         tx: outcomes.tx,
         drops: outcomes.drops,
         drop_bytes: outcomes.drop_bytes,
@@ -345,6 +347,7 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
         next_hop: real_server.next_hop.map(|hop| hop.mac),
         egress: egress.map(|egress| egress.name.clone()),
         share_slots,
+        connections: ConnectionsReport::of(table.connections().sum(real_server.id)),
         tx: outcomes.tx,
         drops: outcomes.drops,
         drop_bytes: outcomes.drop_bytes,

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::flows::{FlowActivity, FlowTableReport};
+use crate::counters::connections::ConnectionCounts;
 use crate::service::Protocol;
 use crate::wire::MacAddress;
 
@@ -306,12 +307,16 @@ pub struct VirtualServiceReport {
     /// Its protocol.
     #[schemars(with = "String", extend("enum" = ["tcp", "udp"]))]
     pub protocol: Protocol,
-    /// What chooses real servers; `mh` is Maglev hashing.
+    /// What chooses real servers: `mh`, `sh`, `rr`, `wrr`, `lc` or `wlc`.
     pub scheduler: String,
     /// What flows are hashed by: `flow` (protocol, addresses and ports) or `client` (the client's address).
     pub hash_by: String,
     /// Slots of its hash table; 0 if no real server has a weight.
     pub table_size: usize,
+    /// Seconds for which a client stays at its real server; null if it need not.
+    pub persistence_timeout_s: Option<u32>,
+    /// Its connections.
+    pub connections: ConnectionsReport,
     /// Its frames submitted to a TX ring.
     pub tx: Traffic,
     /// Its frames dropped, by cause.
@@ -322,6 +327,35 @@ pub struct VirtualServiceReport {
     pub has_quorum: bool,
     /// Its real servers; the fallback server, if there is one, is the last.
     pub real_servers: Vec<RealServerReport>,
+}
+
+/// Entries of flow tables, as of some recent moment. One that has expired counts until a sweep finds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionsReport {
+    /// Established flows.
+    pub active: u64,
+    /// Flows of which one packet was seen, or that their clients have ended.
+    pub inactive: u64,
+    /// Clients that stay at their real servers.
+    pub persistent: u64,
+}
+
+impl ConnectionsReport {
+    /// Of a real server.
+    #[must_use]
+    pub fn of(counts: ConnectionCounts) -> Self {
+        Self { active: counts.active, inactive: counts.inactive, persistent: counts.persistent }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            inactive: self.inactive + other.inactive,
+            persistent: self.persistent + other.persistent,
+        }
+    }
 }
 
 /// One real server of one virtual service.
@@ -346,6 +380,8 @@ pub struct RealServerReport {
     pub egress: Option<String>,
     /// Slots of the service's hash table that are its own.
     pub share_slots: u32,
+    /// Its connections.
+    pub connections: ConnectionsReport,
     /// Its frames submitted to a TX ring.
     pub tx: Traffic,
     /// Its frames dropped, by cause.

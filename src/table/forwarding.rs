@@ -9,7 +9,9 @@ use super::hash::FlowHasher;
 use super::identity::Identities;
 use super::maglev::{Maglev, Member};
 use super::quic::QuicServers;
+use super::scheduler::{Cursor, Load, Rota, Scheduler, Turn};
 use super::services::{ServiceIndex, ServiceNumber};
+use crate::counters::connections::Connections;
 use crate::counters::{Outcomes, PerWorker};
 use crate::service::ServiceKey;
 use crate::wire::quic::ServerId;
@@ -49,6 +51,32 @@ pub enum HashBy {
     Client,
 }
 
+/// A client that stays at its real server over connections, as with `ipvsadm -p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientPersistence {
+    /// How long after its last packet, in seconds.
+    pub timeout_s: u32,
+    /// Which bits of an address are the client, in network byte order; of an IPv4 address in the first four bytes.
+    pub mask: [u8; 16],
+}
+
+impl ClientPersistence {
+    /// A mask of so many bits.
+    #[must_use]
+    pub fn new(timeout_s: u32, prefix_bits: u8) -> Self {
+        let low = u128::MAX.checked_shr(u32::from(prefix_bits)).unwrap_or(0);
+        Self { timeout_s, mask: (!low).to_be_bytes() }
+    }
+
+    /// The frame as if its client's address had no bits but those of the mask.
+    #[inline]
+    #[must_use]
+    pub fn masked(&self, subject: &Subject) -> Subject {
+        let client = u128::from_be_bytes(subject.client) & u128::from_be_bytes(self.mask);
+        Subject { client: client.to_be_bytes(), ..*subject }
+    }
+}
+
 /// What a virtual service of the table is to be.
 #[derive(Clone, Debug)]
 pub struct ServicePlan {
@@ -56,10 +84,14 @@ pub struct ServicePlan {
     pub id: u32,
     /// Its address, protocol and port.
     pub key: ServiceKey,
-    /// Slots of its Maglev table.
+    /// How its new flows are given real servers.
+    pub scheduler: Scheduler,
+    /// Slots of its table.
     pub table_size: u32,
     /// What its flows are hashed by.
     pub hash_by: HashBy,
+    /// Whether its clients stay where they are over connections.
+    pub persistence: Option<ClientPersistence>,
     /// How long its flows are remembered.
     pub timeouts: FlowTimeouts,
     /// How long after a change a flow without an entry goes where the table before the change would have sent it, in
@@ -148,6 +180,7 @@ pub struct ForwardingTable {
     /// Position of each real server by its lasting number; [`NOWHERE`] for those that are not in this table.
     positions_by_id: Box<[u32]>,
     egresses: Box<[Egress]>,
+    connections: Connections,
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -159,10 +192,20 @@ pub struct VirtualService {
     pub key: ServiceKey,
     /// Its lasting number.
     pub id: u32,
+    /// How its new flows are given real servers.
+    pub scheduler: Scheduler,
     /// What its flows are hashed by.
     pub hash_by: HashBy,
+    /// Whether its clients stay where they are over connections.
+    pub persistence: Option<ClientPersistence>,
     /// How long its flows are remembered.
     pub timeouts: FlowTimeouts,
+    /// Life of an established TCP flow of which nothing but its entry matters; 0 if more does.
+    pub quick_tcp_s: u32,
+    /// The same of UDP.
+    pub quick_udp_s: u32,
+    rota: Rota,
+    cursors: PerWorker<Cursor>,
     maglev: Arc<Maglev>,
     members: Arc<[Member]>,
     /// Lasting numbers of the members, and which of them take new flows: a change of either may move flows without
@@ -286,6 +329,11 @@ impl ForwardingTable {
         &self.egresses
     }
 
+    /// Connections of every real server.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// The virtual services by address.
     pub fn index(&self) -> &ServiceIndex {
         &self.index
@@ -311,10 +359,30 @@ impl ForwardingTable {
     /// The hash by which a service's flows choose.
     #[inline]
     pub fn hash(&self, service: &VirtualService, subject: &Subject) -> u64 {
-        match service.hash_by {
-            HashBy::Flow => self.hasher.flow(subject),
-            HashBy::Client => self.hasher.client(subject),
+        match (service.hash_by, &service.persistence) {
+            (HashBy::Flow, _) => self.hasher.flow(subject),
+            (HashBy::Client, None) => self.hasher.client(subject),
+            (HashBy::Client, Some(persistence)) => self.hasher.client(&persistence.masked(subject)),
         }
+    }
+
+    /// The hash by which flow tables find what they know of a client; its address must have been masked.
+    #[inline]
+    pub fn template_hash(&self, service: &VirtualService, masked: &Subject) -> u64 {
+        self.hasher.again(self.hasher.client(masked), u64::from(service.id))
+    }
+
+    /// Position of the real server whose turn it is with a worker's next new flow, which thereby had it. `None` if the
+    /// service's scheduler hashes, or nobody takes new flows: then [`Self::choose`] tells.
+    ///
+    /// `period` is a coarse time: the other workers' connections are read once in each.
+    #[inline]
+    pub fn schedule(&self, service: &VirtualService, worker: usize, period: u64) -> Option<u32> {
+        let load = Load { connections: &self.connections, protocol: service.key.protocol, period };
+        let index_of = |id| self.position_of(id)?.checked_sub(service.first_real_server);
+        let cursor = service.cursors.of(worker)?;
+        let turn = service.rota.next(service.scheduler, worker, cursor, load, index_of)?;
+        Some(service.first_real_server + turn.index)
     }
 
     /// The real server of a hash: the owner of its slot, or where that is not alive, the first live one of a sequence
@@ -411,6 +479,23 @@ impl VirtualService {
         self.positions.get(usize::from(self.maglev.member(slot)?)).copied()
     }
 
+    /// Whether the hash finds what a flow's entry says, while nothing changes.
+    #[inline]
+    pub fn finds_by_hash(&self) -> bool {
+        self.scheduler.is_hash() && self.persistence.is_none()
+    }
+
+    /// Whether new flows go by turns or connections, not by their hash.
+    #[inline]
+    pub fn takes_turns(&self) -> bool {
+        !self.scheduler.is_hash() && !self.rota.is_empty()
+    }
+
+    /// Who takes new flows, in IPVS's order.
+    pub fn rota(&self) -> &Rota {
+        &self.rota
+    }
+
     /// Whether flows without entries may go elsewhere than they went within the life of a flow.
     #[inline]
     pub fn has_changed_lately(&self, now_s: u32) -> bool {
@@ -440,7 +525,8 @@ impl VirtualService {
     }
 }
 
-type MaglevKey = (Arc<[Member]>, u32);
+/// Members, slots, and whether they lie in blocks.
+type MaglevKey = (Arc<[Member]>, u32, bool);
 
 struct Builder<'a> {
     plan: &'a TablePlan,
@@ -474,7 +560,8 @@ impl<'a> Builder<'a> {
             self.previous_services.insert(service.key, service);
             if previous.hasher == self.plan.hasher {
                 let size = u32::try_from(service.maglev.size()).unwrap_or(0);
-                self.maglevs.insert((Arc::clone(&service.members), size), Arc::clone(&service.maglev));
+                let key = (Arc::clone(&service.members), size, service.scheduler == Scheduler::Sh);
+                self.maglevs.insert(key, Arc::clone(&service.maglev));
             }
             self.service_outcomes.insert(service.key, service.outcomes.clone());
             for real_server in previous.real_servers_of(service) {
@@ -489,6 +576,8 @@ impl<'a> Builder<'a> {
         let numbered: Vec<(ServiceKey, u32)> = plan.services.iter().map(|service| (service.key, service.id)).collect();
         let services = (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
         let highest = self.real_servers.iter().map(|real_server| real_server.id as usize + 1).max().unwrap_or(0);
+        let connections = self.previous.map(|previous| previous.connections.clone()).unwrap_or_default();
+        let last = u32::try_from(highest.saturating_sub(1)).unwrap_or(u32::MAX);
         let mut positions_by_id = vec![NOWHERE; highest].into_boxed_slice();
         for (position, real_server) in (0..).zip(&self.real_servers) {
             if let Some(entry) = positions_by_id.get_mut(real_server.id as usize) {
@@ -503,6 +592,7 @@ impl<'a> Builder<'a> {
             services,
             real_servers: self.real_servers.into_boxed_slice(),
             egresses: plan.egresses.clone().into_boxed_slice(),
+            connections: connections.grown(last, plan.workers),
         }
     }
 
@@ -531,19 +621,21 @@ impl<'a> Builder<'a> {
             .collect();
         let live_members = member_ids.iter().filter(|(_, takes_new_flows)| *takes_new_flows).count();
         let members: Arc<[Member]> = members.into();
-        let hasher = &self.plan.hasher;
-        let maglev = self
-            .maglevs
-            .entry((Arc::clone(&members), service.table_size))
-            .or_insert_with(|| Arc::new(Maglev::build(&members, service.table_size, hasher)));
-        let maglev = Arc::clone(maglev);
+        let maglev = self.maglev(service, &members);
+        let rota = self.rota(service, first_real_server, &positions, &member_ids);
         let (changed_s, before) = self.change(service, &maglev, &member_ids);
         let workers = self.plan.workers;
         VirtualService {
             key: service.key,
             id: service.id,
+            scheduler: service.scheduler,
             hash_by: service.hash_by,
+            persistence: service.persistence,
             timeouts: service.timeouts,
+            quick_tcp_s: if service.persistence.is_some() { 0 } else { service.timeouts.tcp_s },
+            quick_udp_s: if service.persistence.is_some() || quic.is_some() { 0 } else { service.timeouts.udp_s },
+            rota,
+            cursors: self.cursors(service),
             maglev,
             members,
             member_ids,
@@ -579,6 +671,38 @@ impl<'a> Builder<'a> {
             own.iter_mut().for_each(|server| server.takes_new_flows = false);
         }
         has_quorum
+    }
+
+    fn maglev(&mut self, service: &ServicePlan, members: &Arc<[Member]>) -> Arc<Maglev> {
+        let (size, in_blocks) = (service.table_size, service.scheduler == Scheduler::Sh);
+        let built = self.maglevs.entry((Arc::clone(members), size, in_blocks)).or_insert_with(|| {
+            Arc::new(if in_blocks {
+                Maglev::in_blocks(members, size)
+            } else {
+                Maglev::build(members, size, &self.plan.hasher)
+            })
+        });
+        Arc::clone(built)
+    }
+
+    /// Those of the members that take new flows.
+    fn rota(&self, service: &ServicePlan, first: u32, positions: &[u32], member_ids: &[(u32, bool)]) -> Rota {
+        let live = positions.iter().zip(member_ids).filter(|(_, (_, takes_new_flows))| *takes_new_flows);
+        let turns = live.filter_map(|(at, (id, _))| {
+            let weight = self.real_servers.get(*at as usize)?.weight;
+            Some(Turn { index: at - first, id: *id, weight })
+        });
+        let previous = self.previous_services.get(&service.key).map(|previous| &previous.rota);
+        Rota::new(turns.collect(), previous, self.previous.map_or(1, |previous| previous.generation + 1))
+    }
+
+    /// The workers go on where they were, while there are as many and they do the same.
+    fn cursors(&self, service: &ServicePlan) -> PerWorker<Cursor> {
+        let workers = self.plan.workers.max(1);
+        self.previous_services
+            .get(&service.key)
+            .filter(|previous| previous.scheduler == service.scheduler && previous.cursors.iter().count() == workers)
+            .map_or_else(|| PerWorker::new(workers), |previous| previous.cursors.clone())
     }
 
     /// When the service's flows were last distributed differently, and how they were before.

@@ -87,6 +87,16 @@ impl Maglev {
         }
     }
 
+    /// Fills a table of `size` slots in blocks, for source hashing: in the order of addresses, each member has as many
+    /// slots side by side as its weight gives it. Members of weight 0 get none.
+    pub fn in_blocks(members: &[Member], size: u32) -> Self {
+        let mut order: Vec<(u16, &Member)> = (0..u16::MAX).zip(members).filter(|(_, m)| m.weight > 0).collect();
+        order.sort_by_key(|(_, member)| member.address);
+        let weights: Vec<u64> = order.iter().map(|(_, member)| u64::from(member.weight)).collect();
+        let blocks = order.into_iter().zip(quotas(&weights, size));
+        Self { slots: blocks.flat_map(|((index, _), quota)| std::iter::repeat_n(index, quota as usize)).collect() }
+    }
+
     /// Number of slots; 0 without members.
     pub fn size(&self) -> usize {
         self.slots.len()
@@ -151,23 +161,32 @@ fn permutations(members: &[Member], size: u32, hasher: &FlowHasher) -> Vec<Permu
         .collect()
 }
 
+/// Gives each member the number of slots that it may claim.
+fn set_quotas(permutations: &mut [Permutation], size: u32) {
+    let weights: Vec<u64> = permutations.iter().map(|permutation| permutation.weight).collect();
+    permutations.iter_mut().zip(quotas(&weights, size)).for_each(|(permutation, quota)| permutation.quota = quota);
+}
+
 /// Divides `size` slots by weight. What whole slots leave over goes to the largest remainders, of equal ones to the
 /// first. The weights must not all be 0.
-fn set_quotas(permutations: &mut [Permutation], size: u32) {
-    let total: u64 = permutations.iter().map(|permutation| permutation.weight).sum();
+fn quotas(weights: &[u64], size: u32) -> Vec<u32> {
+    let total: u64 = weights.iter().sum();
     let mut left = size;
-    let mut remainders = Vec::with_capacity(permutations.len());
-    for (at, permutation) in permutations.iter_mut().enumerate() {
+    let mut remainders = Vec::with_capacity(weights.len());
+    let mut quotas = Vec::with_capacity(weights.len());
+    for (at, weight) in weights.iter().enumerate() {
         // Both factors are 32 bits long, and the quotient is at most `size`.
-        let product = u64::from(size) * permutation.weight;
-        permutation.quota = u32::try_from(product / total).unwrap_or(size);
-        left -= permutation.quota;
+        let product = u64::from(size) * weight;
+        let quota = u32::try_from(product / total).unwrap_or(size);
+        left -= quota;
+        quotas.push(quota);
         remainders.push((product % total, at));
     }
     remainders.sort_unstable_by_key(|(remainder, at)| (std::cmp::Reverse(*remainder), *at));
     for (_, at) in remainders.into_iter().take(left as usize) {
-        permutations[at].quota += 1;
+        quotas[at] += 1;
     }
+    quotas
 }
 
 /// Which slots are taken: a bit each, so that the whole of it stays in the first-level cache while the table fills.

@@ -8,12 +8,13 @@ mod maglev;
 mod moved;
 mod publish;
 mod quic;
+mod scheduler;
 mod services;
 
 pub use availability::{Quorum, Standing};
 pub use forwarding::{
-    Choice, Egress, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan, ServicePlan, TablePlan,
-    VirtualService,
+    Choice, ClientPersistence, Egress, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan,
+    ServicePlan, TablePlan, VirtualService,
 };
 pub use hash::{DEFAULT_SECRET, FlowHasher};
 pub use identity::Identities;
@@ -21,4 +22,5 @@ pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member};
 pub use moved::Moved;
 pub use publish::{Pinned, Published, Reader};
 pub use quic::QuicServers;
+pub use scheduler::{Cursor, Load, Rota, Scheduler, Turn};
 pub use services::{ServiceIndex, ServiceNumber, family_of};

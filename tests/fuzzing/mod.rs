@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use pointsman::service::ServiceKey;
 use pointsman::table::{
-    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan,
+    Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum, RealServerPlan, Scheduler,
     ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
@@ -71,6 +71,8 @@ impl Tables {
             key,
             table_size: 251,
             hash_by: if key.port == 0 { HashBy::Client } else { HashBy::Flow },
+            scheduler: Scheduler::Mh,
+            persistence: None,
             timeouts: FlowTimeouts::default(),
             previous_table_s: 60,
             fallback: None,

@@ -109,7 +109,10 @@ impl Config {
         }
         for service in &self.services {
             writeln!(text, "\n[[virtual_service]]\nvip = \"{}\"\nport = {}", service.vip, service.port).unwrap();
-            writeln!(text, "protocol = \"{}\"\nscheduler = \"mh\"", service.protocol).unwrap();
+            writeln!(text, "protocol = \"{}\"", service.protocol).unwrap();
+            if !service.settings.iter().any(|line| line.starts_with("scheduler")) {
+                writeln!(text, "scheduler = \"mh\"").unwrap();
+            }
             for line in service.settings.iter().chain(&self.every_service) {
                 writeln!(text, "{line}").unwrap();
             }

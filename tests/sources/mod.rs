@@ -13,7 +13,7 @@ use pointsman::stats::collect::{HealthReading, InterfaceSource, QueueSource, Sou
 use pointsman::stats::report::{AttachMode, HealthCheckReport, HealthState, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
-    ServicePlan, Standing, TablePlan,
+    Scheduler, ServicePlan, Standing, TablePlan,
 };
 use pointsman::wire::MacAddress;
 
@@ -120,6 +120,8 @@ pub(crate) fn plan() -> TablePlan {
         key: ServiceKey { vip: address(vip), protocol, port },
         table_size: 251,
         hash_by,
+        scheduler: Scheduler::Mh,
+        persistence: None,
         real_servers,
     };
     let egress =

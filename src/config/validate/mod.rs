@@ -7,6 +7,7 @@ mod announce;
 mod health;
 mod interface;
 mod quic;
+mod scheduling;
 mod service;
 
 use std::collections::HashMap;

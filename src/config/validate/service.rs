@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::health;
 use super::interface::unicast_mac;
+use super::scheduling::{self, Scheduling};
 use super::{Check, Seen, warn};
 use super::{announce, quic};
 use crate::config::error::Findings;
@@ -13,15 +14,11 @@ use crate::config::prime;
 use crate::config::raw::RawVirtualService;
 use crate::config::reader::{Field, quoted};
 use crate::config::{
-    Announce, DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, Persistence,
-    RealServerConfig, Scheduler, VirtualServiceConfig,
+    Announce, DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, RealServerConfig,
+    VirtualServiceConfig,
 };
 use crate::service::{Protocol, ServiceKey};
 use crate::wire::MacAddress;
-
-/// The schedulers of LVS, so that their names are not taken for slips of the pen.
-const LVS_SCHEDULERS: [&str; 14] =
-    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"];
 
 /// Slots that the real server with the smallest weight needs for a share that is exact to 1 %.
 const SLOTS_FOR_ONE_PERCENT: u64 = 100;
@@ -63,7 +60,7 @@ pub(super) fn services(
             let message = format!("{key} is virtual_service[{first}] already; give both sets of real servers to one");
             findings.refuse(raw.place.at, raw.place.path.clone(), message);
         }
-        let settings = settings(raw, check);
+        let settings = settings(raw, vip, check);
         let quic = quic::service(raw, check);
         let real_servers = real_servers(raw, vip, quic, &taken, findings);
         let health_checks = health::checks(&raw.health_checks, &raw.place, port_of(raw), findings);
@@ -73,9 +70,12 @@ pub(super) fn services(
         if let Some(key) = key {
             services.push(VirtualServiceConfig {
                 key,
-                scheduler: settings.scheduler,
+                scheduler: settings.scheduling.scheduler,
                 table_size: settings.table_size,
-                persistence: settings.persistence,
+                hash_by: settings.scheduling.hash_by,
+                persistence: settings.scheduling.persistence,
+                persistence_timeout_s: settings.scheduling.persistence_timeout_s,
+                persistence_netmask: settings.scheduling.persistence_netmask,
                 tcp_timeout_s: settings.timeouts[0],
                 tcp_fin_timeout_s: settings.timeouts[1],
                 udp_timeout_s: settings.timeouts[2],
@@ -114,33 +114,20 @@ fn key(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, check: Check<'_>) -> Op
 }
 
 struct Settings {
-    scheduler: Scheduler,
+    scheduling: Scheduling,
     table_size: u32,
-    persistence: Persistence,
     /// TCP, TCP after FIN, UDP, previous table; in seconds.
     timeouts: [u32; 4],
 }
 
-fn settings(raw: &RawVirtualService<'_>, check: Check<'_>) -> Settings {
-    let mut persistence = Persistence::default();
-    let words = [("none", Persistence::None), ("client", Persistence::Client)];
-    check.word(raw.persistence.as_ref(), &words, &mut persistence);
-    if let Some(field) = &raw.scheduler
-        && field.value != "mh"
-    {
-        let name = quoted(field.value);
-        if LVS_SCHEDULERS.contains(&field.value) {
-            check.refuse_with(field, format!("{name} is a scheduler of LVS that pointsman does not have; use \"mh\" (Maglev hashing), which honours weights"));
-        } else {
-            check.refuse(field, format_args!("{name} is not a scheduler"));
-        }
-    }
+fn settings(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, check: Check<'_>) -> Settings {
     let mut timeouts = [900, 120, 300, 0];
     let fields = [&raw.tcp_timeout_s, &raw.tcp_fin_timeout_s, &raw.udp_timeout_s, &raw.previous_table_s];
     for ((timeout, field), least) in timeouts.iter_mut().zip(fields).zip([1, 1, 1, 0]) {
         check.number(field.as_ref(), least..=86_400, timeout);
     }
-    Settings { scheduler: Scheduler::Mh, table_size: table_size(raw.table_size.as_ref(), check), persistence, timeouts }
+    let table_size = table_size(raw.table_size.as_ref(), check);
+    Settings { scheduling: scheduling::service(raw, vip, check), table_size, timeouts }
 }
 
 fn table_size(field: Option<&Field<i64>>, check: Check<'_>) -> u32 {
