@@ -10,6 +10,7 @@ mod explain;
 mod explain_live;
 mod flows;
 mod health;
+mod ipvs;
 mod neighbors;
 mod real;
 mod replay;
@@ -19,6 +20,7 @@ pub mod stats;
 mod table;
 mod text;
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
@@ -80,6 +82,9 @@ enum Command {
     Health(health::HealthArgs),
     /// Show how the running director reaches the real servers
     Neighbors(neighbors::NeighborsArgs),
+    /// Speak ipvsadm's language: its command lines, rule sets and listings, for the running director
+    #[command(disable_help_flag = true)]
+    Ipvs(ipvs::IpvsArgs),
     /// Print the OpenAPI document of the control socket
     Api,
     /// Forward the frames of a capture file, without any network interface
@@ -88,6 +93,11 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let mut arguments = env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    if Path::new(&program).file_name().is_some_and(|name| name == ipvs::LINK) {
+        return ipvs::run_as_link(arguments);
+    }
     let cli = Cli::parse();
     let done = |()| ExitCode::SUCCESS;
     let result = match &cli.command {
@@ -104,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(args).map(done),
         Command::Health(args) => health::run(args).map(done),
         Command::Neighbors(args) => neighbors::run(args).map(done),
+        Command::Ipvs(args) => Ok(ipvs::run(args)),
         Command::Api => api::run().map(done),
     };
     match result {
