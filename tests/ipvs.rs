@@ -371,3 +371,37 @@ fn what_pointsman_does_not_have_is_refused_with_a_sentence() {
         assert_ne!(refusal.code, 0);
     }
 }
+
+fn imported(name: &str) -> (String, Vec<String>) {
+    let text = fs::read_to_string(format!("{}/tests/ipvsadm/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let imported = pointsman::ipvs::import(&text).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+    pointsman::config::parse(&imported.document, name).unwrap();
+    (imported.document, imported.warnings)
+}
+
+#[test]
+fn a_saved_rule_set_becomes_a_configuration() {
+    let (document, warnings) = imported("ipvsadm-S-n.txt");
+    assert_eq!(warnings, [""; 0]);
+    let table = Table::of(&documents(&document), None).unwrap();
+    assert_eq!(save(&table, &Names::numeric()), sample("ipvsadm-S-n"));
+    let mixed = "-A -t 10.0.0.1:80 -s lblc\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -g -w 1\n-A -t 10.0.0.1:443 -s rr\n-a -t 10.0.0.1:443 -r 10.0.0.2:8443 -m -w 1\n";
+    let imported = pointsman::ipvs::import(mixed).unwrap();
+    let lines: Vec<&str> = imported.warnings.iter().filter_map(|warning| warning.split(':').next()).collect();
+    assert_eq!(lines, ["line 1", "line 2", "line 4"], "{:?}", imported.warnings);
+    assert_eq!(documents(&imported.document).len(), 1);
+    assert!(pointsman::ipvs::import("# nothing\n").is_err() && pointsman::ipvs::import("[director]\n").is_err());
+}
+
+#[test]
+fn the_virtual_servers_of_keepalived_become_a_configuration() {
+    let (document, warnings) = imported("keepalived.conf");
+    let expected = fs::read_to_string(format!("{}/tests/ipvsadm/keepalived.toml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert_eq!(document, expected, "{document}");
+    let expected =
+        fs::read_to_string(format!("{}/tests/ipvsadm/keepalived.warnings", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert_eq!(warnings.join("\n") + "\n", expected);
+    for bad in ["virtual_server 10.0.0.1 80 {\n", "}\n{", "{\n}\n"] {
+        assert!(pointsman::ipvs::import(bad).is_err(), "{bad}");
+    }
+}

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::command::{Command, Netmask, ServiceOptions, Timeouts};
 use super::rules::Rule;
 use super::{Refusal, common_timeouts};
-use crate::config::accepted_keys;
 use crate::config::edit::{Change, Settings};
 use crate::control::schema::ServiceDocument;
 use crate::service::ServiceKey;
@@ -60,7 +59,7 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
     for (position, rule) in rules.iter().enumerate() {
         match &rule.command {
             Command::AddService(service, options) => {
-                let mut settings = service_settings(options).map_err(|refusal| (position, refusal))?;
+                let mut settings = service_settings(options);
                 settings.retain(|_, value| !value.is_null());
                 if let Some(timeouts) = known.common.filter(|timeouts| *timeouts != DEFAULT_TIMEOUTS) {
                     settings.extend(timeout_settings(timeouts));
@@ -70,7 +69,10 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
                 prepared.changes.push(Change::AddService { service: *service, settings });
             }
             Command::EditService(service, options) => {
-                let settings = service_settings(options).map_err(|refusal| (position, refusal))?;
+                let settings = service_settings(options);
+                // What else hung on the old way of hashing goes with it.
+                let persistence = ("persistence".to_owned(), Value::Null);
+                let settings = settings.into_iter().chain([persistence]).collect();
                 prepared.changes.push(Change::EditService { service: *service, settings });
             }
             Command::DeleteService(service) => {
@@ -144,7 +146,7 @@ fn weight(weight: u32) -> Settings {
 }
 
 /// All keys that ipvsadm's options stand for; `null` where the default holds.
-pub(super) fn service_settings(options: &ServiceOptions) -> Result<Settings, Refusal> {
+pub(super) fn service_settings(options: &ServiceOptions) -> Settings {
     let mut settings = Settings::new();
     settings.insert("scheduler".to_owned(), json!(options.scheduler));
     let hash_by = match options.scheduler.as_str() {
@@ -158,15 +160,7 @@ pub(super) fn service_settings(options: &ServiceOptions) -> Result<Settings, Ref
         Some(Netmask::V4(mask)) => json!(mask.to_string()),
         Some(Netmask::V6(bits)) => json!(bits),
     };
-    for (key, option, value) in [
-        (PERSISTENCE_TIMEOUT, "-p", options.persistence_s.map_or(Value::Null, |seconds| json!(seconds))),
-        (PERSISTENCE_NETMASK, "-M", netmask),
-    ] {
-        if accepted_keys().iter().any(|known| known.name == key) {
-            settings.insert(key.to_owned(), value);
-        } else if !value.is_null() {
-            return Err(Refusal::line(format!("this pointsman has no persistence ({option}); leave it out")));
-        }
-    }
-    Ok(settings)
+    settings.insert(PERSISTENCE_TIMEOUT.to_owned(), json!(options.persistence_s));
+    settings.insert(PERSISTENCE_NETMASK.to_owned(), netmask);
+    settings
 }

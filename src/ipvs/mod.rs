@@ -2,7 +2,8 @@
 //!
 //! A command line becomes a [`Command`], a command that changes something becomes changes of the configuration
 //! ([`edits`]), and what the director says of itself becomes the text that ipvsadm would print ([`Table`]). The
-//! reference is ipvsadm 1.31; what differs is in `docs/ipvsadm.md`. Nothing here talks to a director.
+//! reference is ipvsadm 1.31 (its `ipvsadm.c` for messages and columns); what differs is in `docs/ipvsadm.md`. Nothing
+//! here talks to a director.
 
 mod address;
 mod command;
@@ -10,6 +11,7 @@ mod edit;
 mod help;
 mod import;
 mod legal;
+mod line;
 mod list;
 mod popt;
 mod rules;
@@ -17,11 +19,12 @@ mod table;
 
 pub use address::Names;
 pub use command::{
-    Command, Counted, ListWhat, Listing, Netmask, ServerOptions, ServiceFlags, ServiceOptions, Timeouts, parse,
+    Command, Counted, ListWhat, Listing, Netmask, ServerOptions, ServiceFlags, ServiceOptions, Timeouts,
 };
 pub use edit::{DEFAULT_TIMEOUTS, KnownTimeouts, PreparedChanges, edits};
 pub use help::{USAGE, VERSION};
 pub use import::{Imported, import};
+pub use line::parse;
 pub use list::{list_connections, list_table, list_timeouts, save};
 pub use rules::{Rule, read_rules};
 pub use table::{Connections, Counts, ServerRow, ServiceRow, Table, common_timeouts};

@@ -269,7 +269,9 @@ mod tests {
 
     use super::*;
 
-    fn taken(line: &str) -> (Vec<(Opt, Option<String>)>, Vec<String>, Option<String>) {
+    type Taken = (Vec<(Opt, Option<String>)>, Vec<String>, Option<String>);
+
+    fn taken(line: &str) -> Taken {
         let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let scanned = scan(&arguments);
         let options = scanned.options.iter().map(|given| (given.option, given.argument.map(str::to_owned))).collect();

@@ -1,7 +1,8 @@
 //! Rule sets as `-S` writes them and `-R` reads them: one command line each, without the program's name.
 
 use super::Refusal;
-use super::command::{Command, parse};
+use super::command::Command;
+use super::line::parse;
 
 /// One rule, and the line that it stands in, from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +22,7 @@ pub fn read_rules(program: &str, text: &str) -> Result<Vec<Rule>, (usize, Refusa
     let mut rules = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line_number = at + 1;
-        let words = line.split_ascii_whitespace().filter(|word| *word != "ipvsadm");
-        let words: Vec<String> = words.map(str::to_owned).collect();
-        if words.first().is_none_or(|word| word.starts_with('#')) {
-            continue;
-        }
+        let Some(words) = words(line) else { continue };
         let command = parse(program, &words).map_err(|refusal| (line_number, refusal))?;
         match command {
             Command::Restore => return Err((line_number, Refusal::try_help(program))),
@@ -39,4 +36,11 @@ pub fn read_rules(program: &str, text: &str) -> Result<Vec<Rule>, (usize, Refusa
         }
     }
     Ok(rules)
+}
+
+/// The words of a rule; `None` if the line has none.
+pub(super) fn words(line: &str) -> Option<Vec<String>> {
+    let words = line.split_ascii_whitespace().filter(|word| *word != "ipvsadm");
+    let words: Vec<String> = words.map(str::to_owned).collect();
+    words.first().is_some_and(|word| !word.starts_with('#')).then_some(words)
 }

@@ -8,7 +8,7 @@ use super::command::{Netmask, ServiceFlags, Timeouts};
 use super::edit::{HASH_BY, HASH_BY_CLIENT, PERSISTENCE_NETMASK, PERSISTENCE_TIMEOUT};
 use crate::control::schema::ServiceDocument;
 use crate::service::ServiceKey;
-use crate::stats::report::{RealServerReport, Report, Traffic, VirtualServiceReport};
+use crate::stats::report::{ConnectionsReport, RealServerReport, Report, Traffic, VirtualServiceReport};
 
 /// Bytes of an Ethernet header, which IPVS does not count.
 const ETHERNET_BYTES: u64 = 14;
@@ -169,9 +169,9 @@ fn service_row(
     })
 }
 
-/// The connections of a real server, as far as the statistics tell.
-fn connections(_: &RealServerReport) -> Connections {
-    Connections::default()
+fn connections(server: &RealServerReport) -> Connections {
+    let ConnectionsReport { active, inactive, persistent } = server.connections;
+    Connections { active, inactive, persistent }
 }
 
 fn server_counts(server: &RealServerReport) -> Counts {
