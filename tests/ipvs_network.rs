@@ -121,7 +121,10 @@ fn the_how_to_works_as_it_is_written() {
     let row = stats.lines().find(|line| line.starts_with("TCP  192.168.88.15:80 ")).unwrap();
     let counts: Vec<u64> = row.split_whitespace().skip(2).map(|count| count.parse().unwrap()).collect();
     // At least SYN, ACK, request and FIN of each, and nothing of what the servers say.
-    assert!(counts[1] >= 24 && counts[3] >= counts[1] * 40 && counts[2] == 0 && counts[4] == 0, "{stats}");
+    assert!(
+        counts[0] == 6 && counts[1] >= 24 && counts[3] >= counts[1] * 40 && counts[2] == 0 && counts[4] == 0,
+        "{stats}"
+    );
 
     shell.run("ipvsadm -E -t 192.168.88.15:80 -s rr", "");
     let turns = answers(&lab, 6);

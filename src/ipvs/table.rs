@@ -157,25 +157,28 @@ fn service_row(
         })
     });
     let servers: Vec<ServerRow> = servers.collect::<Option<_>>()?;
-    let started = servers.iter().map(|server| server.counts.connections).sum();
     Some(ServiceRow {
         key,
         flags: ServiceFlags { fallback: false, port: hashes && !by_client },
         persistence_s: number_of(document, PERSISTENCE_TIMEOUT),
         netmask: document.get(PERSISTENCE_NETMASK).and_then(|mask| netmask(mask, key.vip)),
-        counts: Counts { connections: started, ..counted.map(|report| traffic(report.tx)).unwrap_or_default() },
+        counts: counted.map(service_counts).unwrap_or_default(),
         scheduler,
         servers,
     })
 }
 
 fn connections(server: &RealServerReport) -> Connections {
-    let ConnectionsReport { active, inactive, persistent } = server.connections;
+    let ConnectionsReport { active, inactive, persistent, .. } = server.connections;
     Connections { active, inactive, persistent }
 }
 
+fn service_counts(service: &VirtualServiceReport) -> Counts {
+    Counts { connections: service.connections.begun, ..traffic(service.tx) }
+}
+
 fn server_counts(server: &RealServerReport) -> Counts {
-    traffic(server.tx)
+    Counts { connections: server.connections.begun, ..traffic(server.tx) }
 }
 
 fn traffic(traffic: Traffic) -> Counts {
