@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod flow;
 pub mod forward;
 pub mod health;
+pub mod ipvs;
 pub mod network;
 pub mod port;
 mod prefetch;

@@ -15,7 +15,7 @@ use crate::control::client::{Client, ClientError, How};
 use crate::control::command::ChangeReport;
 
 /// How long an answer is waited for: large tables take their time.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the director is.
 #[derive(Clone, Debug, Args)]

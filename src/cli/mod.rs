@@ -11,6 +11,7 @@ mod explain;
 mod explain_live;
 mod flows;
 mod health;
+mod ipvs;
 mod neighbors;
 mod real;
 mod replay;
@@ -20,6 +21,7 @@ pub mod stats;
 mod table;
 mod text;
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
@@ -83,6 +85,9 @@ enum Command {
     Neighbors(neighbors::NeighborsArgs),
     /// Answer for VIPs that are no addresses of this machine, leave them to another director, or show who does
     Announce(announce::AnnounceArgs),
+    /// Speak ipvsadm's language: its command lines, rule sets and listings, for the running director
+    #[command(disable_help_flag = true)]
+    Ipvs(ipvs::IpvsArgs),
     /// Print the OpenAPI document of the control socket
     Api,
     /// Forward the frames of a capture file, without any network interface
@@ -91,6 +96,11 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let mut arguments = env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    if Path::new(&program).file_name().is_some_and(|name| name == ipvs::LINK) {
+        return ipvs::run_as_link(arguments);
+    }
     let cli = Cli::parse();
     let done = |()| ExitCode::SUCCESS;
     let result = match &cli.command {
@@ -108,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::run(args).map(done),
         Command::Neighbors(args) => neighbors::run(args).map(done),
         Command::Announce(args) => announce::run(args).map(done),
+        Command::Ipvs(args) => Ok(ipvs::run(args)),
         Command::Api => api::run().map(done),
     };
     match result {

@@ -32,14 +32,17 @@ pub struct ConnectionCounts {
     pub inactive: u64,
     /// Clients that are kept at it.
     pub persistent: u64,
+    /// Flows that began; this only grows.
+    pub begun: u64,
 }
 
-/// One worker's connections of one real server: gauges that the worker alone writes.
+/// One worker's connections of one real server: gauges, and a counter, that the worker alone writes.
 #[derive(Debug, Default)]
 pub struct ConnectionCell {
     active: Counter,
     inactive: Counter,
     persistent: Counter,
+    begun: Counter,
     /// What the other workers' connections weigh, as this worker read it last.
     pub elsewhere: Counter,
 }
@@ -49,6 +52,15 @@ impl ConnectionCell {
     #[inline]
     pub fn add(&self, kind: ConnectionKind) {
         self.gauge(kind).add(1);
+    }
+
+    /// Counts an entry that is new, not only another than it was. Only the owning thread may call this.
+    #[inline]
+    pub fn begin(&self, kind: ConnectionKind) {
+        self.add(kind);
+        if kind != ConnectionKind::Persistent {
+            self.begun.add(1);
+        }
     }
 
     /// Counts an entry that is gone. Only the owning thread may call this.
@@ -61,7 +73,12 @@ impl ConnectionCell {
     /// What is there as of some recent moment.
     #[inline]
     pub fn counts(&self) -> ConnectionCounts {
-        ConnectionCounts { active: self.active.get(), inactive: self.inactive.get(), persistent: self.persistent.get() }
+        ConnectionCounts {
+            active: self.active.get(),
+            inactive: self.inactive.get(),
+            persistent: self.persistent.get(),
+            begun: self.begun.get(),
+        }
     }
 
     #[inline]
@@ -119,6 +136,7 @@ impl Connections {
                 active: sum.active + of.active,
                 inactive: sum.inactive + of.inactive,
                 persistent: sum.persistent + of.persistent,
+                begun: sum.begun.wrapping_add(of.begun),
             }
         })
     }
@@ -140,7 +158,10 @@ mod tests {
         let more = few.grown(1000, 2);
         few.of(0, 3).unwrap().add(ConnectionKind::Inactive);
         more.of(0, 1000).unwrap().add(ConnectionKind::Persistent);
-        assert_eq!(more.sum(3), ConnectionCounts { active: 1, inactive: 1, persistent: 0 });
+        assert_eq!(more.sum(3), ConnectionCounts { active: 1, inactive: 1, persistent: 0, begun: 0 });
+        more.of(1, 3).unwrap().begin(ConnectionKind::Active);
+        more.of(1, 3).unwrap().remove(ConnectionKind::Active);
+        assert_eq!((few.sum(3).active, few.sum(3).begun), (1, 1));
         assert_eq!(more.sum(1000).persistent, 1);
         assert!(few.of(0, 1000).is_none() && more.of(2, 3).is_none());
         assert_eq!(more.grown(0, 2).sum(1000).persistent, 1, "nobody is forgotten");

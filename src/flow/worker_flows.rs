@@ -75,7 +75,7 @@ impl WorkerFlows {
     pub fn fill(&mut self, room: &Room, key: &FlowKey, now_s: u32, entry: Change, connections: &Connections) {
         self.flows.fill(room, key, now_s, entry);
         if let Some(cell) = connections.of(self.worker, entry.real_server) {
-            cell.add(connection_kind(entry.state, key.is_template()));
+            cell.begin(connection_kind(entry.state, key.is_template()));
         }
     }
 

@@ -338,13 +338,16 @@ pub struct ConnectionsReport {
     pub inactive: u64,
     /// Clients that stay at their real servers.
     pub persistent: u64,
+    /// Flows that began. This only grows. One that comes to another worker begins there once more.
+    pub begun: u64,
 }
 
 impl ConnectionsReport {
     /// Of a real server.
     #[must_use]
     pub fn of(counts: ConnectionCounts) -> Self {
-        Self { active: counts.active, inactive: counts.inactive, persistent: counts.persistent }
+        let ConnectionCounts { active, inactive, persistent, begun } = counts;
+        Self { active, inactive, persistent, begun }
     }
 
     /// Both together.
@@ -354,6 +357,7 @@ impl ConnectionsReport {
             active: self.active + other.active,
             inactive: self.inactive + other.inactive,
             persistent: self.persistent + other.persistent,
+            begun: self.begun.wrapping_add(other.begun),
         }
     }
 }
