@@ -126,6 +126,18 @@ fn the_how_to_works_as_it_is_written() {
         "{stats}"
     );
 
+    shell.run("ipvsadm -Z", "");
+    let counted = || -> u64 {
+        let stats = shell.run("ipvsadm -L -n --stats --exact", "");
+        let row = stats.lines().find(|line| line.starts_with("TCP  192.168.88.15:80 ")).unwrap();
+        row.split_whitespace().nth(2).unwrap().parse().unwrap()
+    };
+    assert_eq!(counted(), 0, "zeroed");
+    answers(&lab, 2);
+    assert_eq!(counted(), 2);
+    shell.run("ipvsadm -Z -t 192.168.88.15:80", "");
+    assert_eq!(counted(), 0, "zeroed again");
+
     shell.run("ipvsadm -E -t 192.168.88.15:80 -s rr", "");
     let turns = answers(&lab, 6);
     assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{turns:?}");
@@ -151,7 +163,7 @@ fn rule_sets_are_restored_as_a_whole_or_not_at_all() {
         ("-E -t 192.168.88.16:80", 255, "No such service"),
         ("-L -t 192.168.88.16:80", 1, "No such service"),
         ("-A -t 127.0.0.1:80", 255, "vip"),
-        ("-Z", 255, "pointsman's counters only ever grow"),
+        ("-Z -t 192.168.88.16:80", 255, "No such service"),
         ("-A -t 192.168.88.16", 2, "Zero port specified for non-persistent service"),
     ] {
         let (found, said) = shell.fails(&format!("ipvsadm {line}"), "");

@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,8 +22,9 @@ use crate::control::flows::{FlowFilter, MAX_LIMIT};
 use crate::control::schema::ServiceDocument;
 use crate::ipvs::{
     self, BAD_LINE, Command, Counted, KnownTimeouts, ListWhat, Listing, NO_LISTING, Names, PreparedChanges, Refusal,
-    Rule, Table,
+    Rule, Table, Zeroed,
 };
+use crate::service::ServiceKey;
 
 /// The name of a link to this program that makes it ipvsadm.
 pub(super) const LINK: &str = "ipvsadm";
@@ -137,13 +138,40 @@ impl Session {
                 let services = self.client().services().map_err(no_director)?;
                 Ok(ipvs::save(&table(&services, None)?, &names(numeric)))
             }
-            Command::Zero(_) => Err(Refusal::by_ipvs(
-                "pointsman's counters only ever grow, so that everybody who reads them can take differences: they cannot \
-                 be zeroed (-Z); note what -L --stats --exact prints, or use -L --rate",
-            )),
+            Command::Zero(only) => self.zero(only),
             Command::Restore => self.restore(),
             command => self.change(&[Rule { line: 0, command }]),
         }
+    }
+
+    /// Notes what has been counted, which is taken off the listings from now on.
+    fn zero(&self, only: Option<ServiceKey>) -> Result<String, Refusal> {
+        let client = self.client();
+        let services = client.services().map_err(no_director)?;
+        let report = client.stats().map_err(no_director)?;
+        let table = Table::of(&services, Some(&report)).ok_or_else(unknown_form)?;
+        if only.is_some_and(|key| table.service(key).is_none()) {
+            return Err(Refusal::by_ipvs("No such service"));
+        }
+        let zeroed = self.zeroed().zero(&table, report.started_at.unix_ns, only);
+        let path = self.zeroed_path();
+        let failed = |error: io::Error| bad_line(format!("cannot note the counters in {}: {error}", path.display()));
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+        serde_json::to_writer(&mut file, &zeroed).map_err(|error| failed(error.into()))?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        Ok(String::new())
+    }
+
+    /// What was counted when counters were zeroed; nothing where they never were.
+    fn zeroed(&self) -> Zeroed {
+        let text = fs::read_to_string(self.zeroed_path()).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Beside the control socket, which is gone after a boot, too.
+    fn zeroed_path(&self) -> PathBuf {
+        self.socket.with_extension("zeroed.json")
     }
 
     fn restore(&self) -> Result<String, Refusal> {
@@ -188,7 +216,8 @@ impl Session {
             ListWhat::Service(key) => Some(key),
             ListWhat::Table => None,
         };
-        let mut found = table(&services, Some(&client))?;
+        let report = client.stats().map_err(no_director)?;
+        let mut found = Table::of(&services, Some(&report)).ok_or_else(unknown_form)?;
         if only.is_some_and(|key| found.service(key).is_none()) {
             return Err(Refusal { message: "No such service".to_owned(), code: NO_LISTING });
         }
@@ -196,6 +225,8 @@ impl Session {
             let begun = Instant::now();
             thread::sleep(RATE_INTERVAL);
             found = table(&services, Some(&client))?.rates_since(&found, begun.elapsed().as_secs_f64());
+        } else {
+            found = self.zeroed().taken_off(found, report.started_at.unix_ns);
         }
         Ok(ipvs::list_table(&found, only, listing, &names))
     }
@@ -208,12 +239,14 @@ fn names(numeric: bool) -> Names {
 /// The services, with the statistics of the director that is asked.
 fn table(services: &[ServiceDocument], counted_by: Option<&Client>) -> Result<Table, Refusal> {
     let report = counted_by.map(Client::stats).transpose().map_err(no_director)?;
-    Table::of(services, report.as_ref()).ok_or_else(|| {
-        bad_line(
-            "the director shows its services in a form that this program does not know; use the pointsman that it was \
-             started from",
-        )
-    })
+    Table::of(services, report.as_ref()).ok_or_else(unknown_form)
+}
+
+fn unknown_form() -> Refusal {
+    bad_line(
+        "the director shows its services in a form that this program does not know; use the pointsman that it was \
+         started from",
+    )
 }
 
 fn timeouts(services: &[ServiceDocument]) -> String {

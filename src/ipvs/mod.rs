@@ -16,6 +16,7 @@ mod list;
 mod popt;
 mod rules;
 mod table;
+mod zero;
 
 pub use address::Names;
 pub use command::{
@@ -28,6 +29,7 @@ pub use line::parse;
 pub use list::{list_connections, list_table, list_timeouts, save};
 pub use rules::{Rule, read_rules};
 pub use table::{Connections, Counts, ServerRow, ServiceRow, Table, common_timeouts};
+pub use zero::Zeroed;
 
 /// Exit code where the command line is wrong.
 pub const BAD_LINE: u8 = 2;

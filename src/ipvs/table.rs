@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::command::{Netmask, ServiceFlags, Timeouts};
@@ -66,7 +67,7 @@ pub struct Connections {
 }
 
 /// What is counted, or what is counted in a second. Direct routing sees nothing of what goes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Connections that began.
     pub connections: u64,
@@ -115,13 +116,13 @@ impl Table {
 }
 
 impl Counts {
-    /// Without what had been counted when the counters were zeroed.
+    /// Without what had been counted earlier.
     #[must_use]
-    pub fn since(self, zero: Self) -> Self {
+    pub fn since(self, earlier: Self) -> Self {
         Self {
-            connections: self.connections.saturating_sub(zero.connections),
-            packets: self.packets.saturating_sub(zero.packets),
-            bytes: self.bytes.saturating_sub(zero.bytes),
+            connections: self.connections.saturating_sub(earlier.connections),
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
         }
     }
 
