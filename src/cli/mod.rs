@@ -6,15 +6,20 @@ mod apply;
 mod capture;
 mod change;
 mod check;
+mod completions;
 mod doctor;
 mod explain;
 mod explain_live;
 mod flows;
 mod health;
 mod ipvs;
+mod journal;
+mod log;
+mod man;
 mod neighbors;
 mod real;
 mod replay;
+mod roff;
 mod run;
 mod service;
 pub mod stats;
@@ -92,6 +97,11 @@ enum Command {
     Api,
     /// Forward the frames of a capture file, without any network interface
     Replay(replay::ReplayArgs),
+    /// Print a shell's script for completing this command line
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages to a directory
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// Runs the command line of this process.
@@ -120,6 +130,8 @@ pub fn main() -> ExitCode {
         Command::Announce(args) => announce::run(args).map(done),
         Command::Ipvs(args) => Ok(ipvs::run(args)),
         Command::Api => api::run().map(done),
+        Command::Completions(args) => completions::run(args).map(done),
+        Command::Man(args) => man::run(args).map(done),
     };
     match result {
         Ok(code) => code,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::Args;
 
+use super::log::{self, LogFormat};
 use super::{BAD_INPUT, FAILURE, Failure, with_causes};
 use crate::director::{self, DirectorError, Options};
 
@@ -27,22 +27,14 @@ pub(super) struct RunArgs {
     /// What to log: error, warn, info, debug or trace, or a filter such as pointsman=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "POINTSMAN_LOG")]
     log: String,
-    /// How to log
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// How to log, and where to
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// One line of text for each event
-    Text,
-    /// One JSON object for each event
-    Json,
 }
 
 /// Runs the director.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    start_log(args)?;
+    log::start(&args.log, args.log_format)?;
     let options = Options {
         config: args.config.clone(),
         stats_file: args.stats_file.clone().map(absolute),
@@ -53,30 +45,6 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         code: if matches!(error, DirectorError::Config(_)) { BAD_INPUT } else { FAILURE },
         message: with_causes(&error),
     })
-}
-
-fn start_log(args: &RunArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| Failure::bad_input(format!("--log {:?}: {error}; use for example info or debug", args.log)))?;
-    if let Some(word) = args.log.split(',').find(|part| !part.contains(['=', '[']) && !is_level(part)) {
-        return Err(Failure::bad_input(format!("--log: {word:?} is not a level; use for example info or debug")));
-    }
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        // Else a full disk or a closed pipe behind standard error is reported there by a macro that panics.
-        .log_internal_errors(false);
-    match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
-}
-
-/// A lone word that is no level would be taken for the name of a module, and silence the rest.
-fn is_level(word: &str) -> bool {
-    word.trim().parse::<tracing::level_filters::LevelFilter>().is_ok()
 }
 
 fn absolute(path: PathBuf) -> PathBuf {

@@ -2,7 +2,7 @@
 //!
 //! Its thread waits for what happens (a signal, something the network says, the end of a worker), makes a new
 //! forwarding table of it and publishes it. The threads beside it: one for each worker, and one each for the neighbour
-//! table, health checks, the statistics, the control socket and signals.
+//! table, health checks, the statistics, the control socket, signals, and the service manager's watchdog.
 
 mod announce;
 mod change;
@@ -11,9 +11,11 @@ mod document;
 mod error;
 mod health;
 pub mod layout;
+mod manager;
 mod next_hops;
 pub mod plan;
 pub mod preflight;
+mod privileges;
 mod signals;
 mod start;
 mod threads;
@@ -39,6 +41,7 @@ use crate::xdp::XdpProgram;
 use document::Document;
 use health::Standings;
 use layout::InterfaceFacts;
+use manager::Watchdog;
 use next_hops::{Find, NextHops};
 use signals::Signal;
 use threads::{Exports, Workers};
@@ -97,8 +100,10 @@ pub fn run(options: &Options) -> Result<(), DirectorError> {
     let started = Instant::now();
     let mut director = Director::start(config, text, options)?;
     tracing::info!(took = ?started.elapsed(), "forwarding");
+    manager::tell_ready(&director.config, director.workers.count());
     preflight::log_findings(&director.config, &director.interfaces);
     let result = director.wait();
+    manager::tell_stopping();
     director.stop();
     result
 }
@@ -120,6 +125,7 @@ struct Director {
     standings: Standings,
     workers: Workers,
     exports: Exports,
+    watchdog: Option<Watchdog>,
     control: DirectorEnd,
     events: Receiver<Event>,
     network: Receiver<NetworkEvent>,
@@ -139,9 +145,12 @@ impl Director {
         // Before anything is changed, because it tells whether another director runs.
         let socket = ControlSocket::bind(&config.director.control_socket, &Access::of(&config.director))?;
         let (event_sender, events) = channel::bounded(EVENTS);
-        signals::watch(event_sender.clone())?;
+        // Signals wait from here on, but for capabilities' sake no thread starts yet.
+        let signals = signals::catch()?;
         let interfaces = start::attach(&config)?;
         let prepared = start::prepare(&config, &interfaces)?;
+        privileges::give_up()?;
+        signals::watch(signals, event_sender.clone())?;
         let (network_sender, network) = channel::bounded(EVENTS);
         let watch = NeighborWatch::start(next_hops.targets(), network_sender)?;
         let mut identities = Identities::default();
@@ -154,6 +163,7 @@ impl Director {
         let watched = (&health, announcer.announcements());
         let exports =
             Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, watched, &captures)?;
+        let counters = prepared.iter().map(|worker| Arc::clone(&worker.counters)).collect();
         let workers = Workers::start(prepared, &published, &captures, event_sender)?;
         let mut director = Self {
             options: options.clone(),
@@ -170,6 +180,7 @@ impl Director {
             standings: Standings::default(),
             workers,
             exports,
+            watchdog: Watchdog::start(counters)?,
             control,
             events,
             network,
@@ -217,7 +228,11 @@ impl Director {
                 Ok(Event::Network(event)) => self.heed_network(event)?,
                 Ok(Event::Command(command)) => self.execute(command),
                 Ok(Event::Health) => self.heed_health(),
-                Ok(Event::Signal(Signal::Reload)) => self.reload(),
+                Ok(Event::Signal(Signal::Reload)) => {
+                    manager::tell_reloading();
+                    self.reload();
+                    manager::tell_ready(&self.config, self.workers.count());
+                }
                 Ok(Event::Signal(Signal::Stop(name))) => {
                     tracing::info!(signal = name, "stopping");
                     return Ok(());
@@ -324,6 +339,8 @@ impl Director {
         for interface in &mut self.interfaces {
             interface.program.detach();
         }
+        // Workers that have ended make no turns.
+        drop(self.watchdog.take());
         self.workers.stop();
         self.watch.stop();
         self.health.stop();

@@ -39,6 +39,10 @@ pub fn examine(config: Option<&Config>, probe: bool) -> Report {
     Report::new(findings, !running.is_empty())
 }
 
+/// The start has told the reason of generic mode itself, and it was not kept from it by a privilege: those of now are
+/// fewer.
+const ANSWERED_BY_START: [Check; 3] = [Check::XdpMode, Check::Capabilities, Check::MemoryLock];
+
 /// Examines what can be seen without asking the segment, in a thread of its own, and logs what is to be mended.
 pub(super) fn log_findings(config: &Config, interfaces: &[Interface]) {
     let config = config.clone();
@@ -54,8 +58,8 @@ pub(super) fn log_findings(config: &Config, interfaces: &[Interface]) {
         let demand = demand(&config, &links().unwrap_or_default());
         for finding in look(&System::at("/"), &demand, &running) {
             let mend = finding.mend.join("; ");
-            // The start has told the reason of generic mode itself.
-            if finding.severity >= Severity::Warning && finding.id != Check::XdpMode.id() {
+            if finding.severity >= Severity::Warning && !ANSWERED_BY_START.iter().any(|check| finding.id == check.id())
+            {
                 tracing::warn!(check = finding.id, subject = finding.subject, mend, "{}", finding.what);
             } else {
                 tracing::debug!(check = finding.id, subject = finding.subject, mend, "{}", finding.what);

@@ -17,10 +17,13 @@ pub(super) enum Signal {
     Stop(&'static str),
 }
 
+/// From here on signals wait to be watched.
+pub(super) fn catch() -> Result<Signals, DirectorError> {
+    Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|source| DirectorError::System { action: "handle signals", source })
+}
+
 /// Starts to send signals as events.
-pub(super) fn watch(events: Sender<Event>) -> Result<(), DirectorError> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
-        .map_err(|source| DirectorError::System { action: "handle signals", source })?;
+pub(super) fn watch(mut signals: Signals, events: Sender<Event>) -> Result<(), DirectorError> {
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

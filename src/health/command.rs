@@ -29,6 +29,10 @@ pub(super) async fn ask(check: &CommandCheck, target: &Target, port: u16, weight
         .env("POINTSMAN_RIP", target.real_server.to_string())
         .env("POINTSMAN_RIP_PORT", port.to_string())
         .env("POINTSMAN_WEIGHT", weight.to_string())
+        // What the director has to say to its service manager is not for others to say.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_PID")
+        .env_remove("WATCHDOG_USEC")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
