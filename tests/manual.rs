@@ -38,7 +38,8 @@ fn subcommands(above: &[String]) -> Vec<Vec<String>> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     for line in listed.filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
         let name = line.split_whitespace().next().unwrap();
-        if name != "help" {
+        // `ipvs` has ipvsadm's help, which calls its options commands.
+        if name != "help" && !name.starts_with('-') {
             all.extend(subcommands(&[above, &[name.to_owned()]].concat()));
         }
     }
