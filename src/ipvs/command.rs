@@ -43,7 +43,7 @@ pub enum Command {
 /// Options of a virtual service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceOptions {
-    /// `-s`, one of [`SCHEDULERS`].
+    /// `-s`, the name of a scheduler that the director has.
     pub scheduler: String,
     /// `-b`, as far as it means something for the scheduler.
     pub flags: ServiceFlags,
