@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::difference::difference;
 use super::health::{self, Standings};
 use super::next_hops::{Find, NextHops};
-use super::{Director, DirectorError, Options, egresses, plan, start};
+use super::{Director, DirectorError, Options, start};
 use crate::config::{self, Config, DirectorConfig, RestartNeeded, edit};
 use crate::control::command::{ChangeReport, ChangeRequest, Command, Refusal, Running};
 use crate::service::ServiceKey;
@@ -146,12 +146,8 @@ impl Director {
         next_hops.update(&new, &indices, find)?;
         let mut identities = self.identities.clone();
         let started = Instant::now();
-        let egresses = egresses(&self.interfaces);
-        let mut plan = plan::table_plan(&new, egresses, self.workers.count(), &mut identities, |address, mac| {
-            next_hops.of(address, mac)
-        });
         let standings = health::standings(&new, &self.health);
-        health::apply(&standings, &mut plan);
+        let plan = self.plan(&new, &mut identities, &next_hops, &standings);
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         let build_time = started.elapsed();
         Ok(Candidate {

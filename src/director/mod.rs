@@ -35,7 +35,7 @@ use crate::control::socket::{Access, ControlSocket};
 use crate::health::HealthChecks;
 use crate::network::{NeighborWatch, NetworkEvent};
 use crate::service::ServiceKey;
-use crate::table::{Egress, ForwardingTable, Identities, Published, Reader};
+use crate::table::{Egress, ForwardingTable, Identities, Published, Reader, TablePlan};
 use crate::wire::MacAddress;
 use crate::xdp::XdpProgram;
 use document::Document;
@@ -305,15 +305,29 @@ impl Director {
         true
     }
 
+    /// The plan of a table for `config`, with the real servers' next hops and what health checks say.
+    fn plan(
+        &self,
+        config: &Config,
+        identities: &mut Identities,
+        next_hops: &NextHops,
+        standings: &Standings,
+    ) -> TablePlan {
+        let egresses = egresses(&self.interfaces);
+        let mut plan = plan::table_plan(config, egresses, self.workers.count(), identities, |address, mac| {
+            next_hops.of(address, mac)
+        });
+        health::apply(standings, &mut plan);
+        plan
+    }
+
     /// Builds a forwarding table of what is known and publishes it.
     fn publish(&mut self) {
         self.show_paths();
         self.standings = health::standings(&self.config, &self.health);
-        let Self { config, interfaces, identities, next_hops, workers, .. } = self;
-        let mut plan = plan::table_plan(config, egresses(interfaces), workers.count(), identities, |address, mac| {
-            next_hops.of(address, mac)
-        });
-        health::apply(&self.standings, &mut plan);
+        let mut identities = std::mem::take(&mut self.identities);
+        let plan = self.plan(&self.config, &mut identities, &self.next_hops, &self.standings);
+        self.identities = identities;
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");
         self.published.publish(table);
