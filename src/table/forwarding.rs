@@ -1,189 +1,39 @@
 //! The forwarding table itself: immutable, built off the packets' path, published whole.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::availability::{Quorum, Standing};
+use super::availability::Standing;
+use super::build::Builder;
 use super::hash::FlowHasher;
-use super::identity::Identities;
 use super::maglev::{Maglev, Member};
+use super::plan::{ClientPersistence, Egress, FlowTimeouts, HashBy, NextHop, TablePlan};
 use super::quic::QuicServers;
-use super::scheduler::{Cursor, Load, Rota, Scheduler, Turn};
+use super::scheduler::{Cursor, Load, Rota, Scheduler};
 use super::services::{ServiceIndex, ServiceNumber};
 use crate::counters::connections::Connections;
 use crate::counters::{Outcomes, PerWorker};
 use crate::service::ServiceKey;
-use crate::wire::quic::ServerId;
-use crate::wire::{MacAddress, Shape, Subject};
+use crate::wire::{Shape, Subject};
 
 /// Further hashes that are tried for a live real server before the slots are walked one by one.
 const REHASHES: u64 = 16;
 
-/// An interface that frames leave by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Egress {
-    /// The interface's name.
-    pub name: String,
-    /// Its MAC address, which becomes the frames' source.
-    pub source: MacAddress,
-    /// Its MTU: the most bytes of an IP packet.
-    pub mtu: u32,
-}
-
-/// How a real server is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    /// The real server's MAC address.
-    pub mac: MacAddress,
-    /// Position of the interface among the egresses.
-    pub egress: u8,
-}
-
-/// Which part of a flow chooses its real server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HashBy {
-    /// Protocol, addresses and ports.
-    #[default]
-    Flow,
-    /// The client's address alone, so that all its connections meet one real server.
-    Client,
-}
-
-/// A client that stays at its real server over connections, as with `ipvsadm -p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientPersistence {
-    /// How long after its last packet, in seconds.
-    pub timeout_s: u32,
-    /// Which bits of an address are the client, in network byte order; of an IPv4 address in the first four bytes.
-    pub mask: [u8; 16],
-}
-
-impl ClientPersistence {
-    /// A mask of so many bits.
-    #[must_use]
-    pub fn new(timeout_s: u32, prefix_bits: u8) -> Self {
-        let low = u128::MAX.checked_shr(u32::from(prefix_bits)).unwrap_or(0);
-        Self { timeout_s, mask: (!low).to_be_bytes() }
-    }
-
-    /// The frame as if its client's address had no bits but those of the mask.
-    #[inline]
-    #[must_use]
-    pub fn masked(&self, subject: &Subject) -> Subject {
-        let client = u128::from_be_bytes(subject.client) & u128::from_be_bytes(self.mask);
-        Subject { client: client.to_be_bytes(), ..*subject }
-    }
-}
-
-/// What a virtual service of the table is to be.
-#[derive(Clone, Debug)]
-pub struct ServicePlan {
-    /// Its lasting number, by which flow tables know it.
-    pub id: u32,
-    /// Its address, protocol and port.
-    pub key: ServiceKey,
-    /// How its new flows are given real servers.
-    pub scheduler: Scheduler,
-    /// Slots of its table.
-    pub table_size: u32,
-    /// What its flows are hashed by.
-    pub hash_by: HashBy,
-    /// Whether its clients stay where they are over connections.
-    pub persistence: Option<ClientPersistence>,
-    /// How long its flows are remembered.
-    pub timeouts: FlowTimeouts,
-    /// How long after a change a flow without an entry goes where the table before the change would have sent it, in
-    /// seconds; 0 is not at all.
-    pub previous_table_s: u32,
-    /// Its real servers.
-    pub real_servers: Vec<RealServerPlan>,
-    /// Who takes new flows while none of them does, or while they are below `quorum`; its weight does not count.
-    pub fallback: Option<RealServerPlan>,
-    /// How much weight must be alive for the real servers to be used rather than `fallback`.
-    pub quorum: Quorum,
-}
-
-/// How long a flow is remembered without a packet, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowTimeouts {
-    /// TCP.
-    pub tcp_s: u32,
-    /// TCP, after FIN or RST.
-    pub tcp_fin_s: u32,
-    /// UDP.
-    pub udp_s: u32,
-}
-
-impl Default for FlowTimeouts {
-    /// Those of LVS (`ipvsadm --set`).
-    fn default() -> Self {
-        Self { tcp_s: 900, tcp_fin_s: 120, udp_s: 300 }
-    }
-}
-
-/// What a real server of the table is to be.
-#[derive(Clone, Debug)]
-pub struct RealServerPlan {
-    /// Its lasting number, by which flow tables know it.
-    pub id: u32,
-    /// Its address (RIP).
-    pub address: IpAddr,
-    /// Its share of new flows; 0 while it drains.
-    pub weight: u32,
-    /// How it is reached; `None` counts as down.
-    pub next_hop: Option<NextHop>,
-    /// What health checks say of it.
-    pub standing: Standing,
-    /// What it is known by in the QUIC connection ids that it chooses; the ids of a service have one length.
-    pub quic_server_id: Option<ServerId>,
-}
-
-/// Everything that a table is built from.
-#[derive(Clone, Debug)]
-pub struct TablePlan {
-    /// The cluster's flow hash.
-    pub hasher: FlowHasher,
-    /// The interfaces that frames leave by.
-    pub egresses: Vec<Egress>,
-    /// The virtual services.
-    pub services: Vec<ServicePlan>,
-    /// Number of workers, each of which has counters of its own.
-    pub workers: usize,
-    /// The time of the change, in seconds of CLOCK_MONOTONIC.
-    pub now_s: u32,
-}
-
-impl TablePlan {
-    /// Gives every service and real server its lasting number.
-    #[must_use]
-    pub fn numbered(mut self, identities: &mut Identities) -> Self {
-        for service in &mut self.services {
-            service.id = identities.service(service.key);
-            for real_server in service.real_servers.iter_mut().chain(&mut service.fallback) {
-                real_server.id = identities.real_server(service.key, real_server.address);
-            }
-        }
-        self
-    }
-}
-
 /// Which real server each flow goes to, and how its frames are rewritten.
 #[derive(Debug)]
 pub struct ForwardingTable {
-    generation: u64,
-    hasher: FlowHasher,
-    index: ServiceIndex,
-    services: Box<[VirtualService]>,
-    real_servers: Box<[RealServer]>,
+    pub(super) generation: u64,
+    pub(super) hasher: FlowHasher,
+    pub(super) index: ServiceIndex,
+    pub(super) services: Box<[VirtualService]>,
+    pub(super) real_servers: Box<[RealServer]>,
     /// Position of each real server by its lasting number; [`NOWHERE`] for those that are not in this table.
-    positions_by_id: Box<[u32]>,
-    egresses: Box<[Egress]>,
-    connections: Connections,
+    pub(super) positions_by_id: Box<[u32]>,
+    pub(super) egresses: Box<[Egress]>,
+    pub(super) connections: Connections,
 }
 
-const NOWHERE: u32 = u32::MAX;
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// A virtual service of a table.
 #[derive(Debug)]
@@ -204,27 +54,27 @@ pub struct VirtualService {
     pub quick_tcp_s: u32,
     /// The same of UDP.
     pub quick_udp_s: u32,
-    rota: Rota,
-    cursors: PerWorker<Cursor>,
-    maglev: Arc<Maglev>,
-    members: Arc<[Member]>,
+    pub(super) rota: Rota,
+    pub(super) cursors: PerWorker<Cursor>,
+    pub(super) maglev: Arc<Maglev>,
+    pub(super) members: Arc<[Member]>,
     /// Lasting numbers of the members, and which of them take new flows: a change of either may move flows without
     /// entries.
-    member_ids: Arc<[(u32, bool)]>,
+    pub(super) member_ids: Arc<[(u32, bool)]>,
     /// When that changed last; `None` if never.
-    changed_s: Option<u32>,
+    pub(super) changed_s: Option<u32>,
     /// The table before the change, while flows without entries still go by it.
-    before: Option<Before>,
+    pub(super) before: Option<Before>,
     /// Position in the table's real servers of each member, by the Maglev table's numbering.
-    positions: Box<[u32]>,
+    pub(super) positions: Box<[u32]>,
     /// Members that take new flows.
-    live_members: usize,
+    pub(super) live_members: usize,
     /// Position of the fallback server, if there is one that frames can be sent to.
-    fallback: Option<u32>,
+    pub(super) fallback: Option<u32>,
     /// Whether as much weight is alive as the quorum asks for.
-    has_quorum: bool,
-    first_real_server: u32,
-    real_server_count: u32,
+    pub(super) has_quorum: bool,
+    pub(super) first_real_server: u32,
+    pub(super) real_server_count: u32,
     /// Its real servers by QUIC server id, if they have any.
     pub quic: Option<QuicServers>,
     /// Verdicts of its frames.
@@ -233,20 +83,20 @@ pub struct VirtualService {
 
 /// How a service's flows were distributed before a change.
 #[derive(Clone, Debug)]
-struct Before {
-    maglev: Arc<Maglev>,
-    member_ids: Arc<[(u32, bool)]>,
-    until_s: u32,
+pub(super) struct Before {
+    pub(super) maglev: Arc<Maglev>,
+    pub(super) member_ids: Arc<[(u32, bool)]>,
+    pub(super) until_s: u32,
 }
 
 /// A real server of a table; one that serves several services is there once for each.
 #[derive(Debug)]
 pub struct RealServer {
-    macs: [u8; 12],
-    alive: bool,
-    takes_new_flows: bool,
-    egress: u8,
-    mtu: u32,
+    pub(super) macs: [u8; 12],
+    pub(super) alive: bool,
+    pub(super) takes_new_flows: bool,
+    pub(super) egress: u8,
+    pub(super) mtu: u32,
     /// Its address (RIP).
     pub address: IpAddr,
     /// Its weight; 0 while health checks keep new flows from it.
@@ -522,237 +372,5 @@ impl VirtualService {
             }
         }
         shares
-    }
-}
-
-/// Members, slots, and whether they lie in blocks.
-type MaglevKey = (Arc<[Member]>, u32, bool);
-
-struct Builder<'a> {
-    plan: &'a TablePlan,
-    previous: Option<&'a ForwardingTable>,
-    maglevs: HashMap<MaglevKey, Arc<Maglev>>,
-    service_outcomes: HashMap<ServiceKey, PerWorker<Outcomes>>,
-    real_server_outcomes: HashMap<(ServiceKey, IpAddr), PerWorker<Outcomes>>,
-    real_servers: Vec<RealServer>,
-    previous_services: HashMap<ServiceKey, &'a VirtualService>,
-}
-
-impl<'a> Builder<'a> {
-    fn new(plan: &'a TablePlan, previous: Option<&'a ForwardingTable>) -> Self {
-        let mut builder = Self {
-            plan,
-            previous,
-            maglevs: HashMap::new(),
-            service_outcomes: HashMap::new(),
-            real_server_outcomes: HashMap::new(),
-            real_servers: Vec::new(),
-            previous_services: HashMap::new(),
-        };
-        if let Some(previous) = previous {
-            builder.take_over(previous);
-        }
-        builder
-    }
-
-    fn take_over(&mut self, previous: &'a ForwardingTable) {
-        for service in &previous.services {
-            self.previous_services.insert(service.key, service);
-            if previous.hasher == self.plan.hasher {
-                let size = u32::try_from(service.maglev.size()).unwrap_or(0);
-                let key = (Arc::clone(&service.members), size, service.scheduler == Scheduler::Sh);
-                self.maglevs.insert(key, Arc::clone(&service.maglev));
-            }
-            self.service_outcomes.insert(service.key, service.outcomes.clone());
-            for real_server in previous.real_servers_of(service) {
-                let key = (service.key, real_server.address);
-                self.real_server_outcomes.insert(key, real_server.outcomes.clone());
-            }
-        }
-    }
-
-    fn build(mut self) -> ForwardingTable {
-        let plan = self.plan;
-        let numbered: Vec<(ServiceKey, u32)> = plan.services.iter().map(|service| (service.key, service.id)).collect();
-        let services = (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
-        let highest = self.real_servers.iter().map(|real_server| real_server.id as usize + 1).max().unwrap_or(0);
-        let connections = self.previous.map(|previous| previous.connections.clone()).unwrap_or_default();
-        let last = u32::try_from(highest.saturating_sub(1)).unwrap_or(u32::MAX);
-        let mut positions_by_id = vec![NOWHERE; highest].into_boxed_slice();
-        for (position, real_server) in (0..).zip(&self.real_servers) {
-            if let Some(entry) = positions_by_id.get_mut(real_server.id as usize) {
-                *entry = position;
-            }
-        }
-        ForwardingTable {
-            positions_by_id,
-            generation: self.previous.map_or(1, |previous| previous.generation + 1),
-            hasher: plan.hasher.clone(),
-            index: ServiceIndex::new(&numbered),
-            services,
-            real_servers: self.real_servers.into_boxed_slice(),
-            egresses: plan.egresses.clone().into_boxed_slice(),
-            connections: connections.grown(last, plan.workers),
-        }
-    }
-
-    fn service(&mut self, position: u32, service: &ServicePlan) -> VirtualService {
-        let first_real_server = u32::try_from(self.real_servers.len()).unwrap_or(u32::MAX);
-        for real_server in service.real_servers.iter().chain(&service.fallback) {
-            let built = self.real_server(position, service.key, real_server);
-            self.real_servers.push(built);
-        }
-        let fallback = self.fallback(service);
-        let has_quorum = self.weigh(service, first_real_server, fallback);
-        let quic = QuicServers::new(
-            (first_real_server..).zip(&service.real_servers).filter_map(|(at, plan)| Some((plan.quic_server_id?, at))),
-        );
-        let mut weighted: Vec<(Member, u32)> = (first_real_server..)
-            .zip(&service.real_servers)
-            .filter(|(_, real_server)| real_server.weight > 0)
-            .map(|(at, real_server)| (Member { address: real_server.address, weight: real_server.weight }, at))
-            .collect();
-        weighted.sort_unstable();
-        let (members, positions): (Vec<Member>, Vec<u32>) = weighted.into_iter().unzip();
-        let member_ids: Arc<[(u32, bool)]> = positions
-            .iter()
-            .filter_map(|at| self.real_servers.get(*at as usize))
-            .map(|real_server| (real_server.id, real_server.takes_new_flows))
-            .collect();
-        let live_members = member_ids.iter().filter(|(_, takes_new_flows)| *takes_new_flows).count();
-        let members: Arc<[Member]> = members.into();
-        let maglev = self.maglev(service, &members);
-        let rota = self.rota(service, first_real_server, &positions, &member_ids);
-        let (changed_s, before) = self.change(service, &maglev, &member_ids);
-        let workers = self.plan.workers;
-        VirtualService {
-            key: service.key,
-            id: service.id,
-            scheduler: service.scheduler,
-            hash_by: service.hash_by,
-            persistence: service.persistence,
-            timeouts: service.timeouts,
-            quick_tcp_s: if service.persistence.is_some() { 0 } else { service.timeouts.tcp_s },
-            quick_udp_s: if service.persistence.is_some() || quic.is_some() { 0 } else { service.timeouts.udp_s },
-            rota,
-            cursors: self.cursors(service),
-            maglev,
-            members,
-            member_ids,
-            changed_s,
-            before,
-            positions: positions.into_boxed_slice(),
-            live_members,
-            fallback,
-            has_quorum,
-            first_real_server,
-            quic,
-            real_server_count: u32::try_from(self.real_servers.len()).unwrap_or(u32::MAX) - first_real_server,
-            outcomes: self.service_outcomes.remove(&service.key).unwrap_or_else(|| PerWorker::new(workers)),
-        }
-    }
-
-    /// The service's fallback server, which was built last, if frames can be sent to it.
-    fn fallback(&mut self, service: &ServicePlan) -> Option<u32> {
-        service.fallback.as_ref()?;
-        let position = u32::try_from(self.real_servers.len().checked_sub(1)?).ok()?;
-        let fallback = self.real_servers.last_mut()?;
-        (fallback.is_fallback, fallback.weight, fallback.takes_new_flows) = (true, 0, false);
-        fallback.alive.then_some(position)
-    }
-
-    /// Whether the service has its quorum. Without it new flows are for the fallback server alone, if there is one.
-    fn weigh(&mut self, service: &ServicePlan, first_real_server: u32, fallback: Option<u32>) -> bool {
-        let had_it = self.previous_services.get(&service.key).is_none_or(|previous| previous.has_quorum);
-        let own = self.real_servers.get_mut(first_real_server as usize..).unwrap_or_default();
-        let live = own.iter().filter(|server| server.takes_new_flows).map(|server| u64::from(server.weight)).sum();
-        let has_quorum = service.quorum.holds(live, had_it);
-        if !has_quorum && fallback.is_some() {
-            own.iter_mut().for_each(|server| server.takes_new_flows = false);
-        }
-        has_quorum
-    }
-
-    fn maglev(&mut self, service: &ServicePlan, members: &Arc<[Member]>) -> Arc<Maglev> {
-        let (size, in_blocks) = (service.table_size, service.scheduler == Scheduler::Sh);
-        let built = self.maglevs.entry((Arc::clone(members), size, in_blocks)).or_insert_with(|| {
-            Arc::new(if in_blocks {
-                Maglev::in_blocks(members, size)
-            } else {
-                Maglev::build(members, size, &self.plan.hasher)
-            })
-        });
-        Arc::clone(built)
-    }
-
-    /// Those of the members that take new flows.
-    fn rota(&self, service: &ServicePlan, first: u32, positions: &[u32], member_ids: &[(u32, bool)]) -> Rota {
-        let live = positions.iter().zip(member_ids).filter(|(_, (_, takes_new_flows))| *takes_new_flows);
-        let turns = live.filter_map(|(at, (id, _))| {
-            let weight = self.real_servers.get(*at as usize)?.weight;
-            Some(Turn { index: at - first, id: *id, weight })
-        });
-        let previous = self.previous_services.get(&service.key).map(|previous| &previous.rota);
-        Rota::new(turns.collect(), previous, self.previous.map_or(1, |previous| previous.generation + 1))
-    }
-
-    /// The workers go on where they were, while there are as many and they do the same.
-    fn cursors(&self, service: &ServicePlan) -> PerWorker<Cursor> {
-        let workers = self.plan.workers.max(1);
-        self.previous_services
-            .get(&service.key)
-            .filter(|previous| previous.scheduler == service.scheduler && previous.cursors.iter().count() == workers)
-            .map_or_else(|| PerWorker::new(workers), |previous| previous.cursors.clone())
-    }
-
-    /// When the service's flows were last distributed differently, and how they were before.
-    fn change(
-        &self,
-        service: &ServicePlan,
-        maglev: &Arc<Maglev>,
-        member_ids: &Arc<[(u32, bool)]>,
-    ) -> (Option<u32>, Option<Before>) {
-        let Some(previous) = self.previous_services.get(&service.key) else { return (None, None) };
-        if Arc::ptr_eq(&previous.maglev, maglev) && previous.member_ids == *member_ids {
-            return (previous.changed_s, previous.before.clone());
-        }
-        let now_s = self.plan.now_s;
-        if Arc::ptr_eq(&previous.maglev, maglev) {
-            // Only who is alive: every flow has the same first choice as before.
-            return (Some(now_s), previous.before.clone());
-        }
-        let before = (service.previous_table_s > 0).then(|| Before {
-            maglev: Arc::clone(&previous.maglev),
-            member_ids: Arc::clone(&previous.member_ids),
-            until_s: now_s.wrapping_add(service.previous_table_s),
-        });
-        (Some(now_s), before)
-    }
-
-    fn real_server(&mut self, service: u32, key: ServiceKey, plan: &RealServerPlan) -> RealServer {
-        let egress = plan.next_hop.and_then(|hop| self.plan.egresses.get(usize::from(hop.egress)));
-        let mut macs = [0; 12];
-        if let (Some(hop), Some(egress)) = (plan.next_hop, egress) {
-            macs[..6].copy_from_slice(&hop.mac.octets());
-            macs[6..].copy_from_slice(&egress.source.octets());
-        }
-        let alive = egress.is_some() && plan.standing != Standing::Failed;
-        let weight = if plan.standing == Standing::Inhibited { 0 } else { plan.weight };
-        let workers = self.plan.workers;
-        RealServer {
-            macs,
-            alive,
-            takes_new_flows: alive && weight > 0,
-            is_fallback: false,
-            standing: plan.standing,
-            egress: plan.next_hop.map_or(0, |hop| hop.egress),
-            mtu: egress.map_or(0, |egress| egress.mtu),
-            address: plan.address,
-            weight,
-            id: plan.id,
-            service,
-            next_hop: plan.next_hop,
-            outcomes: self.real_server_outcomes.remove(&(key, plan.address)).unwrap_or_else(|| PerWorker::new(workers)),
-        }
     }
 }

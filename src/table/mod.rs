@@ -1,25 +1,25 @@
 //! The forwarding table: which real server a flow goes to and how its frames are rewritten.
 
 mod availability;
+mod build;
 mod forwarding;
 mod hash;
 mod identity;
 mod maglev;
 mod moved;
+mod plan;
 mod publish;
 mod quic;
 mod scheduler;
 mod services;
 
 pub use availability::{Quorum, Standing};
-pub use forwarding::{
-    Choice, ClientPersistence, Egress, FlowTimeouts, ForwardingTable, HashBy, NextHop, RealServer, RealServerPlan,
-    ServicePlan, TablePlan, VirtualService,
-};
+pub use forwarding::{Choice, ForwardingTable, RealServer, VirtualService};
 pub use hash::{DEFAULT_SECRET, FlowHasher};
 pub use identity::Identities;
 pub use maglev::{DEFAULT_TABLE_SIZE, MAX_MEMBERS, Maglev, Member};
 pub use moved::Moved;
+pub use plan::{ClientPersistence, Egress, FlowTimeouts, HashBy, NextHop, RealServerPlan, ServicePlan, TablePlan};
 pub use publish::{Pinned, Published, Reader};
 pub use quic::QuicServers;
 pub use scheduler::{Cursor, Load, Rota, Scheduler, Turn};
