@@ -17,6 +17,8 @@ pub enum DropReason {
     MalformedL4,
     /// The service has no real server that is alive, has a next hop and a weight above 0.
     NoRealServer,
+    /// Every real server that takes new flows has as many connections as it is given.
+    ConnectionLimit,
     /// The packet is larger than the MTU of the interface that it would leave by.
     MtuExceeded,
     /// The worker has no socket on the interface that the real server is reached by.
@@ -27,7 +29,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Number of reasons.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// All reasons, in the order of their indices.
     pub const ALL: [Self; Self::COUNT] = [
@@ -36,6 +38,7 @@ impl DropReason {
         Self::TruncatedL4,
         Self::MalformedL4,
         Self::NoRealServer,
+        Self::ConnectionLimit,
         Self::MtuExceeded,
         Self::NoEgress,
         Self::TxRingFull,
@@ -54,6 +57,7 @@ impl DropReason {
             Self::TruncatedL4 => "truncated_l4",
             Self::MalformedL4 => "malformed_l4",
             Self::NoRealServer => "no_real_server",
+            Self::ConnectionLimit => "connection_limit",
             Self::MtuExceeded => "mtu_exceeded",
             Self::NoEgress => "no_egress",
             Self::TxRingFull => "tx_ring_full",

@@ -74,6 +74,7 @@ fn plan() -> TablePlan {
                 weight: 1,
                 next_hop: Some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress }),
                 standing: Standing::Sound,
+                limit: None,
                 quic_server_id: None,
             })
             .collect(),

@@ -77,6 +77,7 @@ impl Director {
                 weight,
                 next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
                 standing: Standing::Sound,
+                limit: None,
                 quic_server_id: None,
             })
             .collect();

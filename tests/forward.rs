@@ -39,6 +39,7 @@ fn real_servers(count: u8, alive: bool) -> Vec<RealServerPlan> {
             weight: 1,
             next_hop: alive.then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: 0 }),
             standing: Standing::Sound,
+            limit: None,
             quic_server_id: None,
         })
         .collect()

@@ -50,6 +50,7 @@ fn plan(real_servers: &[(u8, u32, bool)], hash_by: HashBy) -> TablePlan {
                     weight,
                     next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
                     standing: Standing::Sound,
+                    limit: None,
                     quic_server_id: None,
                 })
                 .collect(),

@@ -39,6 +39,8 @@ fn server(address: &str, weight: u64, inactive: u64, counts: [u64; 3]) -> Server
     ServerRow {
         address: address.parse().unwrap(),
         weight,
+        upper_threshold: 0,
+        lower_threshold: 0,
         connections: Connections { active: 0, inactive, persistent: 0 },
         counts: Counts { connections, packets, bytes },
     }
@@ -194,6 +196,36 @@ fn every_command_becomes_the_change_that_it_stands_for() {
 }
 
 #[test]
+fn thresholds_are_set_listed_saved_and_taken_away() {
+    let rules = "\
+-A -t 10.0.0.1:80 -s wlc
+-a -t 10.0.0.1:80 -r 192.168.88.100:80 -g -w 1 -x 1000 -y 800
+-a -t 10.0.0.1:80 -r 192.168.88.200:80 -g -w 2 -x 20
+-a -t 10.0.0.1:80 -r 192.168.88.201:80 -g -w 3
+";
+    let config = after("", rules);
+    let table = Table::of(&documents(&config), None).unwrap();
+    assert_eq!(save(&table, &Names::numeric()), rules, "nothing is forgotten");
+    let listed = list_table(&table, None, &listing("-L -n --thresholds"), &Names::numeric());
+    let lines: Vec<&str> = listed.lines().skip(4).collect();
+    assert_eq!(
+        lines,
+        [
+            "  -> 192.168.88.100:80            1000       800        0          0         ",
+            "  -> 192.168.88.200:80            20         0          0          0         ",
+            "  -> 192.168.88.201:80            0          0          0          0         ",
+        ]
+    );
+    // What -e does not name has its default again, as in ipvsadm.
+    let edited = after(&config, "-e -t 10.0.0.1:80 -r 192.168.88.100 -w 1 -x 500\n-e -t 10.0.0.1:80 -r 192.168.88.200");
+    let table = Table::of(&documents(&edited), None).unwrap();
+    let servers = &table.services[0].servers;
+    assert_eq!((servers[0].upper_threshold, servers[0].lower_threshold), (500, 0));
+    assert_eq!((servers[1].upper_threshold, servers[1].weight), (0, 1));
+    assert!(!edited.contains("= 20"), "{edited}");
+}
+
+#[test]
 fn a_rule_set_of_thousands_is_one_batch() {
     let mut rules = String::new();
     for service in 0..2000 {
@@ -322,6 +354,9 @@ const REFUSED: &[(&str, &str, u8)] = &[
     ("--set 1 2", "--set option requires 3 timeout values", 2),
     ("--set 1 2 x", "invalid timeout value `x' specified", 2),
     ("--set 1 2 3 4", "unexpected argument 4", 2),
+    ("-a -t 10.0.0.1:80 -r 10.0.0.2 -x 5 -y 6", "Numerical result out of range", 255),
+    ("-e -t 10.0.0.1:80 -r 10.0.0.2 -y 6", "Numerical result out of range", 255),
+    ("-a -t 10.0.0.1:80 -r 10.0.0.2 -x 2147483648", "illegal u_threshold specified", 2),
     ("--set 1 2 3 -n", "Illegal 'numeric' option with the 'set' command", 2),
     ("--start-daemon chief", "illegal start-daemon parameter specified", 2),
     ("--stop-daemon chief", "illegal start_daemon specified", 2),
@@ -336,7 +371,6 @@ const NOT_HERE: &[(&str, &[&str])] = &[
     ("-a -t 10.0.0.1:80 -r 10.0.0.2 -i", &["tunneling", "direct routing (-g)"]),
     ("-e -t 10.0.0.1:80 -r 10.0.0.2 -i", &["tunneling", "direct routing (-g)"]),
     ("-a -t 10.0.0.1:80 -r 10.0.0.2:8080 -g", &["direct routing", "80", "8080", "10.0.0.2"]),
-    ("-a -t 10.0.0.1:80 -r 10.0.0.2 -x 10", &["limits of connections", "-x"]),
     ("-A -f 1 -s rr", &["firewall mark", "-t"]),
     ("-L -f 1", &["firewall mark"]),
     ("-A -f 1 -6", &["firewall mark"]),

@@ -143,6 +143,13 @@ fn the_how_to_works_as_it_is_written() {
     assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{turns:?}");
     shell.run("ipvsadm -e -t 192.168.88.15:80 -r 192.168.88.200 -w 0", "");
     assert_eq!(answers(&lab, 3), [one, one, one]);
+    // It gets turns again, but has the most connections that it is given already.
+    shell.run("ipvsadm -e -t 192.168.88.15:80 -r 192.168.88.200 -w 1 -x 2 -y 1", "");
+    assert_eq!(answers(&lab, 4), [one, one, one, one]);
+    let thresholds = shell.run("ipvsadm -L -n --thresholds", "");
+    assert!(thresholds.contains("\n  -> 192.168.88.200:80            2          1          0 "), "{thresholds}");
+    shell.run("ipvsadm -e -t 192.168.88.15:80 -r 192.168.88.200 -w 1", "");
+    assert!(answers(&lab, 2).contains(&two.to_owned()), "without a limit it has its turns");
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn plan(servers: &[Server], with_ids: bool) -> TablePlan {
         weight,
         next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
         standing: Standing::Sound,
+        limit: None,
         quic_server_id: with_ids.then(|| ServerId::new(&[0xa0, number]).unwrap()),
     };
     TablePlan {

@@ -20,10 +20,10 @@ use pointsman::flow::{FlowState, WorkerFlows};
 use pointsman::forward::{Counts, How, forward};
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::table::{
-    ClientPersistence, Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Quorum,
-    RealServerPlan, Scheduler, ServicePlan, Standing, TablePlan,
+    ClientPersistence, ConnectionLimit, Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop,
+    Quorum, RealServerPlan, Scheduler, ServicePlan, Standing, TablePlan,
 };
-use pointsman::verdict::Verdict;
+use pointsman::verdict::{DropReason, Verdict};
 use pointsman::wire::MacAddress;
 use proptest::prelude::*;
 
@@ -39,6 +39,8 @@ struct Director {
     scheduler: Scheduler,
     hash_by: HashBy,
     persistence: Option<ClientPersistence>,
+    limits: BTreeMap<u8, ConnectionLimit>,
+    fallback: Option<u8>,
     protocol: Protocol,
     identities: Identities,
     table: Option<ForwardingTable>,
@@ -59,6 +61,8 @@ impl Director {
             scheduler,
             hash_by: HashBy::Flow,
             persistence: None,
+            limits: BTreeMap::new(),
+            fallback: None,
             protocol: Protocol::Tcp,
             identities: Identities::default(),
             table: None,
@@ -86,6 +90,7 @@ impl Director {
             weight,
             next_hop: alive.then_some(NextHop { mac: mac(number), egress: 0 }),
             standing: Standing::Sound,
+            limit: self.limits.get(&number).copied(),
             quic_server_id: None,
         };
         let plan = TablePlan {
@@ -100,7 +105,7 @@ impl Director {
                 persistence: self.persistence,
                 timeouts: FlowTimeouts::default(),
                 previous_table_s: 0,
-                fallback: None,
+                fallback: self.fallback.map(|number| real_server(&(number, 0, true))),
                 quorum: Quorum::default(),
                 real_servers: servers.iter().map(real_server).collect(),
             }],
@@ -133,6 +138,14 @@ impl Director {
             Verdict::Tx { route, .. } => Some(number(table.real_servers()[route.real_server as usize].address)),
             Verdict::Drop { .. } => None,
         }
+    }
+
+    /// What becomes of a SYN.
+    fn last_verdict(&mut self, client: u32, port: u16) -> Verdict {
+        let mut segment = tcp(port, 80);
+        segment[13] = SYN;
+        let mut frame = Ipv4 { source: Ipv4Addr::from(client), ..Default::default() }.frame(&segment);
+        forward(&mut frame, self.table.as_ref().unwrap(), &mut self.workers[0], &mut self.counts, self.now_s)
     }
 
     /// The real servers of so many new flows at one worker, each of which is confirmed.
@@ -616,4 +629,130 @@ proptest! {
             prop_assert!((f64::from(slots) - exact).abs() < 1.0, "{server:?}: {slots} for {exact}");
         }
     }
+}
+
+/// Opens flows from the port `first` on, each by SYN and confirmed by an ACK; what each SYN got.
+fn open(director: &mut Director, worker: usize, first: u16, count: u16) -> Vec<Option<u8>> {
+    (first..first + count)
+        .map(|port| {
+            let to = director.send(worker, CLIENT_NUMBER, port, SYN);
+            if to.is_some() {
+                assert_eq!(director.send(worker, CLIENT_NUMBER, port, ACK), to, "a flow stays where it began");
+            }
+            to
+        })
+        .collect()
+}
+
+const CLIENT_NUMBER: u32 = 0x0a00_0007;
+
+fn limited(scheduler: Scheduler, workers: usize, limits: &[(u8, u32, Option<u32>)], servers: &[Server]) -> Director {
+    let mut director = Director::new(scheduler, workers, 4096);
+    let limit = |&(number, upper, lower): &(u8, u32, Option<u32>)| (number, ConnectionLimit { upper, lower });
+    director.limits = limits.iter().map(limit).collect();
+    director.with(servers)
+}
+
+fn count(of: u8, among: &[Option<u8>]) -> usize {
+    among.iter().filter(|to| **to == Some(of)).count()
+}
+
+#[test]
+fn no_scheduler_gives_a_real_server_more_connections_than_its_upper_threshold() {
+    let servers = [(1, 1, true), (2, 3, true), (3, 2, true)];
+    for scheduler in Scheduler::ALL {
+        let mut director = limited(scheduler, 1, &[(2, 10, None)], &servers);
+        let first = open(&mut director, 0, 1000, 200);
+        assert_eq!(count(2, &first), 10, "{scheduler:?}");
+        assert!(first.iter().all(Option::is_some), "{scheduler:?}: the others have no limit");
+        assert!(count(1, &first) > 20 && count(3, &first) > 20, "{scheduler:?}: {first:?}");
+        let of_two: Vec<u16> = (1000..).zip(&first).filter(|(_, to)| **to == Some(2)).map(|(port, _)| port).collect();
+        // The established go on, and a SYN that comes again is none of a new flow.
+        for port in &of_two {
+            assert_eq!(director.send(0, CLIENT_NUMBER, *port, SYN), Some(2), "{scheduler:?}");
+        }
+        // Three of ten end and are forgotten: that is below three quarters, 7.5.
+        end(&mut director, &of_two[..2]);
+        assert_eq!(count(2, &open(&mut director, 0, 3000, 100)), 0, "{scheduler:?}: 8 are not below 7.5");
+        end(&mut director, &of_two[2..3]);
+        assert_eq!(count(2, &open(&mut director, 0, 5000, 100)), 3, "{scheduler:?}: room for 3");
+    }
+}
+
+/// Ends flows of real server 2 and has their entries swept.
+fn end(director: &mut Director, ports: &[u16]) {
+    for port in ports {
+        assert_eq!(director.send(0, CLIENT_NUMBER, *port, FIN_ACK), Some(2));
+    }
+    director.now_s += FlowTimeouts::default().tcp_fin_s + 1;
+    let Director { table, workers, now_s, .. } = director;
+    workers[0].sweep(1 << 20, *now_s, table.as_ref().unwrap().connections());
+}
+
+#[test]
+fn the_lower_threshold_says_when_a_real_server_gets_flows_again() {
+    let mut director = limited(Scheduler::Rr, 1, &[(2, 10, Some(3))], &[(1, 1, true), (2, 1, true)]);
+    let first = open(&mut director, 0, 1000, 40);
+    let of_two: Vec<u16> = (1000..).zip(&first).filter(|(_, to)| **to == Some(2)).map(|(port, _)| port).collect();
+    assert_eq!(of_two.len(), 10);
+    end(&mut director, &of_two[..7]);
+    assert_eq!(count(2, &open(&mut director, 0, 3000, 20)), 0, "3 are not below 3");
+    end(&mut director, &of_two[7..8]);
+    assert_eq!(count(2, &open(&mut director, 0, 4000, 40)), 8, "2 are, and 10 is the most");
+}
+
+#[test]
+fn without_any_room_a_new_flow_is_dropped_or_goes_to_the_fallback_server() {
+    for scheduler in Scheduler::ALL {
+        let servers = [(1, 1, true), (2, 2, true)];
+        let limits = [(1, 3, None), (2, 4, None)];
+        let mut director = limited(scheduler, 1, &limits, &servers);
+        let got = open(&mut director, 0, 1000, 40);
+        assert_eq!((count(1, &got), count(2, &got)), (3, 4), "{scheduler:?}: {got:?}");
+        let last = director.last_verdict(CLIENT_NUMBER, 2000);
+        let Verdict::Drop { reason, service, .. } = last else { panic!("{last:?}") };
+        assert_eq!((reason, service), (DropReason::ConnectionLimit, Some(0)));
+
+        let mut director = Director { fallback: Some(9), ..limited(scheduler, 1, &limits, &servers) };
+        director.set(&servers);
+        let got = open(&mut director, 0, 1000, 40);
+        assert_eq!((count(1, &got), count(2, &got), count(9, &got)), (3, 4, 33), "{scheduler:?}");
+    }
+}
+
+#[test]
+fn workers_see_each_others_connections_in_the_next_period() {
+    let mut director = limited(Scheduler::Rr, 2, &[(2, 10, None)], &[(1, 1, true), (2, 1, true)]);
+    assert_eq!(count(2, &open(&mut director, 0, 1000, 12)), 6);
+    director.workers[1].period += 1;
+    assert_eq!(count(2, &open(&mut director, 1, 2000, 20)), 4, "six are the other worker's");
+    director.workers[0].period += 1;
+    assert_eq!(count(2, &open(&mut director, 0, 3000, 20)), 0);
+}
+
+#[test]
+fn a_higher_threshold_gives_room_at_once_and_a_lower_one_takes_it() {
+    let servers = [(1, 1, true), (2, 1, true)];
+    let mut director = limited(Scheduler::Wrr, 1, &[(2, 10, None)], &servers);
+    assert_eq!(count(2, &open(&mut director, 0, 1000, 40)), 10);
+    director.limits.insert(2, ConnectionLimit { upper: 12, lower: None });
+    director.set(&servers);
+    assert_eq!(count(2, &open(&mut director, 0, 2000, 40)), 2, "10 are not below 9, but the limit is a higher one");
+    director.limits.insert(2, ConnectionLimit { upper: 5, lower: None });
+    director.set(&servers);
+    assert_eq!(count(2, &open(&mut director, 0, 3000, 40)), 0);
+    director.limits.clear();
+    director.set(&servers);
+    assert_eq!(count(2, &open(&mut director, 0, 4000, 40)), 20);
+}
+
+#[test]
+fn clients_stay_where_persistence_keeps_them_also_where_it_is_full() {
+    let mut director = limited(Scheduler::Rr, 1, &[(1, 5, None), (2, 5, None)], &[(1, 1, true), (2, 1, true)]);
+    director.persistence = Some(ClientPersistence::new(300, 32));
+    director.set(&[(1, 1, true), (2, 1, true)]);
+    let got = open(&mut director, 0, 1000, 20);
+    assert!(got.iter().all(|to| *to == got[0] && to.is_some()), "{got:?}");
+    let other = director.send(0, CLIENT_NUMBER + 1, 1000, SYN);
+    assert!(other.is_some() && other != got[0], "another client goes where there is room");
 }

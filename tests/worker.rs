@@ -64,6 +64,7 @@ fn plan() -> TablePlan {
                 weight: 1,
                 next_hop: Some(NextHop { mac: real_server_mac(number), egress }),
                 standing: Standing::Sound,
+                limit: None,
                 quic_server_id: None,
             })
             .collect(),

@@ -52,6 +52,7 @@ pub fn plan(services: u32, real_servers: u32) -> TablePlan {
                         weight: 1,
                         next_hop: Some(NextHop { mac, egress: 0 }),
                         standing: Standing::Sound,
+                        limit: None,
                         quic_server_id: None,
                     })
                     .collect(),

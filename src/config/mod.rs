@@ -55,6 +55,8 @@ pub use crate::table::{DEFAULT_TABLE_SIZE, HashBy, Scheduler};
 /// The largest `table_size`: the greatest prime under 2^24.
 pub const MAX_TABLE_SIZE: u32 = 16_777_213;
 
+/// The largest `upper_threshold`, as in LVS.
+pub const MAX_THRESHOLD: u32 = i32::MAX.unsigned_abs();
 /// The largest `weight`, as in LVS.
 pub const MAX_WEIGHT: u32 = 65_535;
 
@@ -319,6 +321,10 @@ pub struct RealServerConfig {
     pub address: IpAddr,
     /// Share of new flows; 0 = draining.
     pub weight: u32,
+    /// With so many connections it gets no new flow, as `-x` of ipvsadm; 0 = no limit.
+    pub upper_threshold: u32,
+    /// It gets new flows again below so many, as `-y` of ipvsadm; 0 = three quarters of `upper_threshold`.
+    pub lower_threshold: u32,
     /// Its MAC where the file gives it, else the neighbour table does.
     pub mac: Option<MacAddress>,
     /// What it is known by in the QUIC connection ids that it chooses; no two of a service have the same.

@@ -107,6 +107,8 @@ pub(super) struct RawRealServer<'t> {
     pub(super) place: Place,
     pub(super) address: Option<Field<&'t str>>,
     pub(super) weight: Option<Field<i64>>,
+    pub(super) upper_threshold: Option<Field<i64>>,
+    pub(super) lower_threshold: Option<Field<i64>>,
     pub(super) mac: Option<Field<&'t str>>,
     pub(super) quic_server_id: Option<Field<&'t str>>,
     pub(super) health_checks: Option<Vec<RawHealthCheck<'t>>>,
@@ -298,6 +300,8 @@ impl<'t> RawVirtualService<'t> {
 impl<'t> RawRealServer<'t> {
     fn read(table: &mut Table<'t>) -> Self {
         const ADDRESS: &str = "an IPv4 or IPv6 address in quotes such as \"192.168.88.100\"";
+        const THRESHOLD: &str = "a number of connections";
+        const THRESHOLDS: &str = "0 (no limit) to 2147483647";
         const SERVER_ID: &str =
             "pairs of hex digits in quotes such as \"0a1b\", as many as quic_server_id_length of the virtual service";
         const MAC: &str = "six pairs of hex digits in quotes such as \"02:00:00:00:01:00\"";
@@ -305,6 +309,8 @@ impl<'t> RawRealServer<'t> {
             place: table.place.clone(),
             address: table.text(Key::required("address", "an IP address", ADDRESS)),
             weight: table.integer(Key::optional("weight", "a weight", "0 (no new flows) to 65535")),
+            upper_threshold: table.integer(Key::optional("upper_threshold", THRESHOLD, THRESHOLDS)),
+            lower_threshold: table.integer(Key::optional("lower_threshold", THRESHOLD, THRESHOLDS)),
             mac: table.text(Key::optional("mac", "a MAC", MAC)),
             quic_server_id: table.text(Key::optional("quic_server_id", "a server id", SERVER_ID)),
             health_checks: table.tables_if_any(

@@ -45,6 +45,19 @@ pub struct ConnectionCell {
     begun: Counter,
     /// What the other workers' connections weigh, as this worker read it last.
     pub elsewhere: Counter,
+    /// How many connections the other workers have, active and inactive, as this worker read it last.
+    pub count_elsewhere: Counter,
+    /// The upper limit that the connections have reached, as this worker saw it last; 0 while they have not.
+    pub full_at: Counter,
+}
+
+impl ConnectionCounts {
+    /// Connections that count for a limit.
+    #[inline]
+    #[must_use]
+    pub fn limited(self) -> u64 {
+        self.active + self.inactive
+    }
 }
 
 impl ConnectionCell {
@@ -79,6 +92,12 @@ impl ConnectionCell {
             persistent: self.persistent.get(),
             begun: self.begun.get(),
         }
+    }
+
+    /// Whether this worker saw the connections reach the limit `upper`, or a higher one, and not fall again.
+    #[inline]
+    pub fn is_full(&self, upper: u32) -> bool {
+        self.full_at.get() >= u64::from(upper.max(1))
     }
 
     #[inline]

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use crate::clock;
-use crate::config::{Config, VirtualServiceConfig};
+use crate::config::{Config, RealServerConfig, VirtualServiceConfig};
 use crate::service::address_bytes;
 use crate::table::{
-    ClientPersistence, DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, Identities, NextHop, Quorum, RealServerPlan,
-    ServicePlan, Standing, TablePlan,
+    ClientPersistence, ConnectionLimit, DEFAULT_SECRET, Egress, FlowHasher, FlowTimeouts, Identities, NextHop, Quorum,
+    RealServerPlan, ServicePlan, Standing, TablePlan,
 };
 use crate::wire::MacAddress;
 
@@ -92,6 +92,7 @@ fn service_plan(
             weight: 0,
             next_hop: next_hop(fallback.address, fallback.mac),
             standing: Standing::Sound,
+            limit: None,
             quic_server_id: None,
         }),
         real_servers: service
@@ -103,8 +104,14 @@ fn service_plan(
                 weight: real_server.weight,
                 next_hop: next_hop(real_server.address, real_server.mac),
                 standing: Standing::Sound,
+                limit: limit(real_server),
                 quic_server_id: real_server.quic_server_id,
             })
             .collect(),
     }
+}
+
+fn limit(real_server: &RealServerConfig) -> Option<ConnectionLimit> {
+    let (upper, lower) = (real_server.upper_threshold, real_server.lower_threshold);
+    (upper > 0).then(|| ConnectionLimit { upper, lower: (lower > 0).then_some(lower) })
 }

@@ -129,7 +129,10 @@ pub fn decide(
     let routed = router.most(&packet, flow.likely).or_else(|| router.any(frame, &packet));
     let found = routed.and_then(|at| Some((at, table.real_servers().get(at as usize)?)));
     let Some((chosen, real_server)) = found else {
-        return dropped(DropReason::NoRealServer, Some(number.position));
+        // While somebody takes new flows there is none for want of room alone.
+        let is_full = service.rota().is_limited() && !service.rota().is_empty();
+        let reason = if is_full { DropReason::ConnectionLimit } else { DropReason::NoRealServer };
+        return dropped(reason, Some(number.position));
     };
     if frame.len() - flow.subject.l3_offset.min(frame.len()) > real_server.mtu() as usize {
         return Verdict::Drop {

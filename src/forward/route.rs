@@ -347,7 +347,7 @@ impl Router<'_> {
     }
 
     #[inline]
-    fn choice_hash(&self, packet: &Packet<'_>) -> u64 {
+    pub(super) fn choice_hash(&self, packet: &Packet<'_>) -> u64 {
         match packet.service.hash_by {
             HashBy::Flow => packet.hash,
             HashBy::Client => self.table.hash(packet.service, packet.subject),

@@ -22,7 +22,7 @@ impl Router<'_> {
     /// A flow that begins, and has no entry.
     pub(super) fn begin(&mut self, packet: &Packet<'_>) -> Option<u32> {
         let state = FlowState::Unconfirmed;
-        if packet.service.persistence.is_none() && packet.service.takes_turns() {
+        if packet.service.persistence.is_none() && packet.service.relies_on_entries() {
             let Some(room) = self.room_for_flow(packet, state) else { return self.by_hash(packet) };
             let at = self.anew(packet, state)?;
             self.fill(packet, &room, self.first_entry(packet, at)?);
@@ -64,6 +64,9 @@ impl Router<'_> {
 
     /// The scheduler's choice, whichever scheduler it is.
     fn by_turn(&mut self, packet: &Packet<'_>) -> Option<u32> {
+        if packet.service.rota().is_limited() {
+            return self.within_limits(packet);
+        }
         match self.table.schedule(packet.service, self.flows.worker, self.flows.period) {
             Some(at) => {
                 self.counts.last = Some(How::Turn);
@@ -71,6 +74,20 @@ impl Router<'_> {
             }
             None => self.by_hash(packet),
         }
+    }
+
+    /// The scheduler's choice among those that may be given another connection.
+    #[cold]
+    fn within_limits(&mut self, packet: &Packet<'_>) -> Option<u32> {
+        let (service, worker, period) = (packet.service, self.flows.worker, self.flows.period);
+        if service.scheduler.is_hash() {
+            let choice = self.table.choose_with_room(service, self.choice_hash(packet), worker, period)?;
+            self.counts.last = Some(How::Hash);
+            self.counts.second_choices += u64::from(choice.skipped > 0);
+            return Some(choice.real_server);
+        }
+        self.counts.last = Some(How::Turn);
+        self.table.schedule(service, worker, period).or(service.fallback())
     }
 
     /// The real server that the packet's client is kept at, by this worker or another, if that is alive.

@@ -78,6 +78,10 @@ pub struct ServerOptions {
     pub address: IpAddr,
     /// `-w`, 0 to 65535.
     pub weight: u32,
+    /// `-x`; 0 is no limit.
+    pub upper_threshold: u32,
+    /// `-y`; 0 is three quarters of the upper one.
+    pub lower_threshold: u32,
 }
 
 /// `--set tcp tcpfin udp`, in seconds.

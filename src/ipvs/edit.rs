@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::command::{Command, Netmask, ServiceOptions, Timeouts};
+use super::command::{Command, Netmask, ServerOptions, ServiceOptions, Timeouts};
 use super::rules::Rule;
 use super::{Refusal, common_timeouts};
 use crate::config::edit::{Change, Settings};
@@ -16,6 +16,10 @@ const HASH_BY_FLOW: &str = "flow";
 /// The configuration's keys for `-p` and `-M`.
 pub(super) const PERSISTENCE_TIMEOUT: &str = "persistence_timeout_s";
 pub(super) const PERSISTENCE_NETMASK: &str = "persistence_netmask";
+/// The configuration's keys for `-w`, `-x` and `-y`.
+pub(super) const WEIGHT: &str = "weight";
+pub(super) const UPPER_THRESHOLD: &str = "upper_threshold";
+pub(super) const LOWER_THRESHOLD: &str = "lower_threshold";
 
 /// Timeouts of IPVS and of pointsman where none are set.
 pub const DEFAULT_TIMEOUTS: Timeouts = Timeouts { tcp_s: 900, tcp_fin_s: 120, udp_s: 300 };
@@ -84,11 +88,11 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
                 prepared.changes.push(Change::Clear);
             }
             Command::AddServer(service, server) => {
-                let (service, address, settings) = (*service, server.address, weight(server.weight));
+                let (service, address, settings) = (*service, server.address, server_settings(server));
                 prepared.changes.push(Change::AddRealServer { service, address, settings });
             }
             Command::EditServer(service, server) => {
-                let (service, address, settings) = (*service, server.address, weight(server.weight));
+                let (service, address, settings) = (*service, server.address, server_settings(server));
                 prepared.changes.push(Change::EditRealServer { service, address, settings });
             }
             Command::DeleteServer(service, address) => {
@@ -141,8 +145,14 @@ fn timeout_settings(timeouts: Timeouts) -> Settings {
     named.into_iter().filter(|(_, seconds)| *seconds != 0).map(|(key, s)| (key.to_owned(), json!(s))).collect()
 }
 
-fn weight(weight: u32) -> Settings {
-    Settings::from_iter([("weight".to_owned(), json!(weight))])
+/// All keys that ipvsadm's options of a real server stand for; `null` where the default holds.
+fn server_settings(server: &ServerOptions) -> Settings {
+    let limit = |threshold| if threshold == 0 { Value::Null } else { json!(threshold) };
+    Settings::from_iter([
+        (WEIGHT.to_owned(), json!(server.weight)),
+        (UPPER_THRESHOLD.to_owned(), limit(server.upper_threshold)),
+        (LOWER_THRESHOLD.to_owned(), limit(server.lower_threshold)),
+    ])
 }
 
 /// All keys that ipvsadm's options stand for; `null` where the default holds.

@@ -9,6 +9,7 @@ use super::command::{
 use super::legal::{self, Kind};
 use super::popt::{Given, Opt, Scanned, scan};
 use super::{Refusal, SCHEDULERS};
+use crate::config::MAX_THRESHOLD;
 use crate::service::{Protocol, ServiceKey};
 
 /// Longest timeout, 31 days, in seconds.
@@ -85,7 +86,8 @@ struct Line {
     server: Option<Named>,
     forward: Option<Opt>,
     weight: Option<u32>,
-    limited: bool,
+    upper_threshold: u32,
+    lower_threshold: u32,
     listing: Listing,
 }
 
@@ -140,8 +142,8 @@ impl Line {
                 let weight = address::number(argument, 0, 65_535).and_then(|weight| u32::try_from(weight).ok());
                 self.weight = Some(weight.ok_or_else(|| illegal("weight"))?);
             }
-            Opt::UThreshold => self.take_threshold(argument, "u_threshold")?,
-            Opt::LThreshold => self.take_threshold(argument, "l_threshold")?,
+            Opt::UThreshold => self.upper_threshold = threshold(argument, "u_threshold")?,
+            Opt::LThreshold => self.lower_threshold = threshold(argument, "l_threshold")?,
             Opt::TunType if !matches!(argument, "ipip" | "gue" | "gre") => return Err(illegal("tunnel type")),
             Opt::TunPort if address::number(argument, 1, 65_535).is_none() => return Err(illegal("tunnel port")),
             Opt::Syncid if address::number(argument, 0, 255).is_none() => return Err(illegal("syncid")),
@@ -174,12 +176,6 @@ impl Line {
             let mask = address::parse_ipv4(text).ok_or_else(|| illegal("virtual server persistent mask"))?;
             (mask != Ipv4Addr::BROADCAST).then_some(Netmask::V4(mask))
         };
-        Ok(())
-    }
-
-    fn take_threshold(&mut self, text: &str, name: &str) -> Result<(), Refusal> {
-        let limit = address::number(text, 0, i32::MAX.into()).ok_or_else(|| illegal(name))?;
-        self.limited |= limit != 0;
         Ok(())
     }
 
@@ -341,12 +337,15 @@ impl Line {
                 service.port, server.address
             )));
         }
-        if self.limited {
-            return Err(Refusal::line(
-                "pointsman has no limits of connections (-x, -y); leave them out, or give 0 for none",
-            ));
+        let (upper_threshold, lower_threshold) = (self.upper_threshold, self.lower_threshold);
+        if lower_threshold > upper_threshold {
+            return Err(Refusal::by_ipvs(format!(
+                "Numerical result out of range: the lower threshold (-y {lower_threshold}) is above the upper one (-x \
+                 {upper_threshold})"
+            )));
         }
-        Ok(ServerOptions { address: server.address, weight: self.weight.unwrap_or(1) })
+        let weight = self.weight.unwrap_or(1);
+        Ok(ServerOptions { address: server.address, weight, upper_threshold, lower_threshold })
     }
 
     fn listing(&self, service: Option<ServiceKey>) -> Listing {
@@ -362,6 +361,11 @@ impl Line {
         let what = service.map_or_else(|| self.listing.what.clone(), ListWhat::Service);
         Listing { what, counted, ..self.listing.clone() }
     }
+}
+
+fn threshold(text: &str, name: &str) -> Result<u32, Refusal> {
+    let read = address::number(text, 0, MAX_THRESHOLD.into()).and_then(|limit| u32::try_from(limit).ok());
+    read.ok_or_else(|| illegal(name))
 }
 
 fn illegal(what: &str) -> Refusal {

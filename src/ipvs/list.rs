@@ -68,7 +68,13 @@ pub fn save(table: &Table, names: &Names) -> String {
         out.push('\n');
         for server in servers(service, false) {
             let server_name = names.show(server.address, service.key.port, service.key.protocol);
-            let _ = writeln!(out, "-a {option} {name} -r {server_name} -g -w {}", server.weight);
+            let _ = write!(out, "-a {option} {name} -r {server_name} -g -w {}", server.weight);
+            for (option, threshold) in [("-x", server.upper_threshold), ("-y", server.lower_threshold)] {
+                if threshold != 0 {
+                    let _ = write!(out, " {option} {threshold}");
+                }
+            }
+            out.push('\n');
         }
     }
     out
@@ -211,7 +217,9 @@ fn server_line(
             large(out, out_bytes, listing.exact)?;
             writeln!(out)
         }
-        Counted::Thresholds => writeln!(out, " {:<10} {:<10} {active:<10} {inactive:<10}", 0, 0),
+        Counted::Thresholds => {
+            writeln!(out, " {:<10} {:<10} {active:<10} {inactive:<10}", server.upper_threshold, server.lower_threshold)
+        }
         Counted::Persistent => writeln!(out, " {weight:<9} {persistent:<11} {active:<10} {inactive:<10}"),
         Counted::Weights if listing.tunnels => {
             writeln!(out, " {:<7} {:<13} {weight:<6} {active:<10} {inactive:<10}", "Route", "n/a")

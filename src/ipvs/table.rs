@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::command::{Netmask, ServiceFlags, Timeouts};
-use super::edit::{HASH_BY, HASH_BY_CLIENT, PERSISTENCE_NETMASK, PERSISTENCE_TIMEOUT};
+use super::edit::{
+    HASH_BY, HASH_BY_CLIENT, LOWER_THRESHOLD, PERSISTENCE_NETMASK, PERSISTENCE_TIMEOUT, UPPER_THRESHOLD, WEIGHT,
+};
 use crate::control::schema::ServiceDocument;
 use crate::service::ServiceKey;
 use crate::stats::report::{ConnectionsReport, RealServerReport, Report, Traffic, VirtualServiceReport};
@@ -49,6 +51,10 @@ pub struct ServerRow {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u64,
+    /// With so many connections it gets no more; 0 is no limit.
+    pub upper_threshold: u64,
+    /// It gets more again below so many; 0 if that was not said.
+    pub lower_threshold: u64,
     /// Its connections now.
     pub connections: Connections,
     /// What it has counted.
@@ -152,7 +158,9 @@ fn service_row(
         let counted = counted.and_then(|report| report.real_servers.iter().find(|server| server.address == address));
         Some(ServerRow {
             address,
-            weight: server.get("weight")?.as_u64()?,
+            weight: server.get(WEIGHT)?.as_u64()?,
+            upper_threshold: server.get(UPPER_THRESHOLD)?.as_u64()?,
+            lower_threshold: server.get(LOWER_THRESHOLD)?.as_u64()?,
             connections: counted.map(connections).unwrap_or_default(),
             counts: counted.map(server_counts).unwrap_or_default(),
         })

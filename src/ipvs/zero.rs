@@ -82,7 +82,14 @@ mod tests {
                 persistence_s: None,
                 netmask: None,
                 counts,
-                servers: vec![ServerRow { address, weight: 1, connections: Connections::default(), counts }],
+                servers: vec![ServerRow {
+                    address,
+                    weight: 1,
+                    upper_threshold: 0,
+                    lower_threshold: 0,
+                    connections: Connections::default(),
+                    counts,
+                }],
             }
         };
         let services = vec![row("tcp 192.168.88.15:80", packets[0]), row("udp 192.168.88.15:53", packets[1])];

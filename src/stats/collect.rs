@@ -14,9 +14,9 @@ use hdrhistogram::AdditionError;
 
 use super::flows::{FlowActivity, FlowTableReport};
 use super::report::{
-    AttachMode, BatchSize, BusyIdle, ConnectionsReport, Drops, Frames, HealthCheckReport, Identity, InterfaceReport,
-    KernelRingStatistics, Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION, StandingReport, Totals,
-    Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
+    AttachMode, BatchSize, BusyIdle, ConnectionLimitReport, ConnectionsReport, Drops, Frames, HealthCheckReport,
+    Identity, InterfaceReport, KernelRingStatistics, Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION,
+    StandingReport, Totals, Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
 };
 use super::summary::LatencyReading;
 use crate::clock;
@@ -344,6 +344,11 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
             Standing::Failed => StandingReport::Failed,
         },
         health_checks: Vec::new(),
+        connection_limit: real_server.limit.map(|limit| ConnectionLimitReport {
+            upper: limit.upper,
+            lower: limit.lower,
+            full: table.connections().all(real_server.id).any(|cell| cell.is_full(limit.upper)),
+        }),
         next_hop: real_server.next_hop.map(|hop| hop.mac),
         egress: egress.map(|egress| egress.name.clone()),
         share_slots,

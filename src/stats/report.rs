@@ -377,6 +377,8 @@ pub struct RealServerReport {
     pub standing: StandingReport,
     /// Its health checks.
     pub health_checks: Vec<HealthCheckReport>,
+    /// How many connections it is given; null for no limit.
+    pub connection_limit: Option<ConnectionLimitReport>,
     /// The MAC address that its frames are sent to; null while it is unknown.
     #[schemars(with = "Option<String>")]
     pub next_hop: Option<MacAddress>,
@@ -392,6 +394,17 @@ pub struct RealServerReport {
     pub drops: Drops,
     /// Bytes of the frames dropped.
     pub drop_bytes: u64,
+}
+
+/// How many connections a real server is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionLimitReport {
+    /// With so many it gets no new flow.
+    pub upper: u32,
+    /// It gets new flows again below so many; null for three quarters of `upper`.
+    pub lower: Option<u32>,
+    /// Whether a worker passed over it because it has as many (gauge).
+    pub full: bool,
 }
 
 /// What health checks mean for a real server.

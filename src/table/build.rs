@@ -178,8 +178,8 @@ impl<'a> Builder<'a> {
     fn rota(&self, service: &ServicePlan, first: u32, positions: &[u32], member_ids: &[(u32, bool)]) -> Rota {
         let live = positions.iter().zip(member_ids).filter(|(_, (_, takes_new_flows))| *takes_new_flows);
         let turns = live.filter_map(|(at, (id, _))| {
-            let weight = self.real_servers.get(*at as usize)?.weight;
-            Some(Turn { index: at - first, id: *id, weight })
+            let server = self.real_servers.get(*at as usize)?;
+            Some(Turn { index: at - first, id: *id, weight: server.weight, limit: server.limit })
         });
         let previous = self.previous_services.get(&service.key).map(|previous| &previous.rota);
         Rota::new(turns.collect(), previous, self.previous.map_or(1, |previous| previous.generation + 1))
@@ -232,6 +232,7 @@ impl<'a> Builder<'a> {
             macs,
             alive,
             takes_new_flows: alive && weight > 0,
+            limit: plan.limit,
             is_fallback: false,
             standing: plan.standing,
             egress: plan.next_hop.map_or(0, |hop| hop.egress),

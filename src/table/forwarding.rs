@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::availability::Standing;
 use super::build::Builder;
 use super::hash::FlowHasher;
+use super::limit::ConnectionLimit;
 use super::maglev::{Maglev, Member};
 use super::plan::{ClientPersistence, Egress, FlowTimeouts, HashBy, NextHop, TablePlan};
 use super::quic::QuicServers;
@@ -101,6 +102,8 @@ pub struct RealServer {
     pub address: IpAddr,
     /// Its weight; 0 while health checks keep new flows from it.
     pub weight: u32,
+    /// How many connections it is given, if that is limited.
+    pub limit: Option<ConnectionLimit>,
     /// Whether it is its service's fallback server.
     pub is_fallback: bool,
     /// What health checks say of it.
@@ -228,11 +231,34 @@ impl ForwardingTable {
     /// `period` is a coarse time: the other workers' connections are read once in each.
     #[inline]
     pub fn schedule(&self, service: &VirtualService, worker: usize, period: u64) -> Option<u32> {
-        let load = Load { connections: &self.connections, protocol: service.key.protocol, period };
+        let load = self.load(service, period);
         let index_of = |id| self.position_of(id)?.checked_sub(service.first_real_server);
         let cursor = service.cursors.of(worker)?;
         let turn = service.rota.next(service.scheduler, worker, cursor, load, index_of)?;
         Some(service.first_real_server + turn.index)
+    }
+
+    fn load(&self, service: &VirtualService, period: u64) -> Load<'_> {
+        Load { connections: &self.connections, protocol: service.key.protocol, period }
+    }
+
+    /// As [`Self::choose`], but passes over those real servers, too, which have as many connections as they are given.
+    /// Where all have, the fallback server is chosen.
+    #[cold]
+    pub fn choose_with_room(&self, service: &VirtualService, hash: u64, worker: usize, period: u64) -> Option<Choice> {
+        let load = self.load(service, period);
+        service.rota.look_at_others(worker, service.cursors.of(worker)?, load, true);
+        let has_room = |at: u32| {
+            self.real_servers
+                .get(at as usize)
+                .is_some_and(|server| server.takes_new_flows && !load.is_full(worker, server.limit, server.id))
+        };
+        let Some(slot) = service.maglev.slot(hash) else { return service.fall_back(0, 0) };
+        let real_server = service.owner(slot)?;
+        if has_room(real_server) {
+            return Some(Choice { real_server, slot, skipped: 0 });
+        }
+        self.choose_again(service, hash, slot, || service.positions.iter().any(|at| has_room(*at)), has_room)
     }
 
     /// The real server of a hash: the owner of its slot, or where that is not alive, the first live one of a sequence
@@ -247,12 +273,19 @@ impl ForwardingTable {
         if self.takes_new_flows(real_server) {
             return Some(Choice { real_server, slot, skipped: 0 });
         }
-        self.choose_again(service, hash, slot)
+        self.choose_again(service, hash, slot, || service.live_members > 0, |at| self.takes_new_flows(at))
     }
 
     #[cold]
-    fn choose_again(&self, service: &VirtualService, hash: u64, slot: usize) -> Option<Choice> {
-        if service.live_members == 0 {
+    fn choose_again(
+        &self,
+        service: &VirtualService,
+        hash: u64,
+        slot: usize,
+        is_there_one: impl FnOnce() -> bool,
+        takes_it: impl Fn(u32) -> bool,
+    ) -> Option<Choice> {
+        if !is_there_one() {
             return service.fall_back(slot, 1);
         }
         let mut skipped = 1;
@@ -260,14 +293,14 @@ impl ForwardingTable {
         for attempt in 1..=REHASHES {
             last = service.maglev.slot(self.hasher.again(hash, attempt))?;
             let real_server = service.owner(last)?;
-            if self.takes_new_flows(real_server) {
+            if takes_it(real_server) {
                 return Some(Choice { real_server, slot, skipped });
             }
             skipped += 1;
         }
         for member in service.maglev.walk_from(last) {
             let real_server = *service.positions.get(usize::from(member))?;
-            if self.takes_new_flows(real_server) {
+            if takes_it(real_server) {
                 return Some(Choice { real_server, slot, skipped });
             }
             skipped += 1;
@@ -332,7 +365,18 @@ impl VirtualService {
     /// Whether the hash finds what a flow's entry says, while nothing changes.
     #[inline]
     pub fn finds_by_hash(&self) -> bool {
-        self.scheduler.is_hash() && self.persistence.is_none()
+        self.scheduler.is_hash() && self.persistence.is_none() && !self.rota.is_limited()
+    }
+
+    /// Whether a flow's entry alone tells where it went: its hash need not find that.
+    #[inline]
+    pub fn relies_on_entries(&self) -> bool {
+        self.takes_turns() || self.rota.is_limited()
+    }
+
+    /// Position of the fallback server, if there is one that frames can be sent to.
+    pub fn fallback(&self) -> Option<u32> {
+        self.fallback
     }
 
     /// Whether new flows go by turns or connections, not by their hash.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::availability::{Quorum, Standing};
 use super::hash::FlowHasher;
 use super::identity::Identities;
+use super::limit::ConnectionLimit;
 use super::scheduler::Scheduler;
 use crate::service::ServiceKey;
 use crate::wire::quic::ServerId;
@@ -126,6 +127,8 @@ pub struct RealServerPlan {
     pub next_hop: Option<NextHop>,
     /// What health checks say of it.
     pub standing: Standing,
+    /// How many connections it is given, if that is limited.
+    pub limit: Option<ConnectionLimit>,
     /// What it is known by in the QUIC connection ids that it chooses; the ids of a service have one length.
     pub quic_server_id: Option<ServerId>,
 }

@@ -12,6 +12,7 @@
 
 use serde::Serialize;
 
+use super::limit::ConnectionLimit;
 use crate::counters::Counter;
 use crate::counters::connections::{ConnectionCounts, Connections};
 use crate::service::Protocol;
@@ -69,6 +70,8 @@ pub struct Turn {
     pub id: u32,
     /// Its weight; not 0.
     pub weight: u32,
+    /// How many connections it is given, if that is limited.
+    pub limit: Option<ConnectionLimit>,
 }
 
 /// The real servers of a service that take new flows, in the order of IPVS's list.
@@ -79,6 +82,8 @@ pub struct Rota {
     version: u64,
     /// Greatest common divisor of the weights.
     step: u32,
+    /// Whether any of them has a limit.
+    is_limited: bool,
     /// What IPVS calls the maximum weight: the heaviest, less the step, plus 1.
     highest: u32,
 }
@@ -116,7 +121,8 @@ impl Rota {
         }
         let step = turns.iter().fold(0, |step, turn| gcd(turn.weight, step)).max(1);
         let heaviest = turns.iter().map(|turn| turn.weight).max().unwrap_or(0);
-        Self { step, highest: heaviest.saturating_sub(step - 1), version, turns: turns.into() }
+        let is_limited = turns.iter().any(|turn| turn.limit.is_some());
+        Self { step, highest: heaviest.saturating_sub(step - 1), is_limited, version, turns: turns.into() }
     }
 
     /// Whether nobody takes new flows.
@@ -125,12 +131,19 @@ impl Rota {
         self.turns.is_empty()
     }
 
+    /// Whether any of those who take new flows is given so many connections only.
+    #[inline]
+    pub fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
     /// Who takes new flows, in IPVS's order.
     pub fn turns(&self) -> &[Turn] {
         &self.turns
     }
 
-    /// Who gets the next new flow of a worker; `None` if nobody takes any, and for schedulers that hash.
+    /// Who gets the next new flow of a worker; `None` if nobody takes any or all have as many connections as they are
+    /// given, and for schedulers that hash.
     ///
     /// `index_of` tells where the real server of a lasting number stands now.
     #[inline]
@@ -143,11 +156,31 @@ impl Rota {
         index_of: impl Fn(u32) -> Option<u32>,
     ) -> Option<Turn> {
         let start = self.start(worker, load.connections.workers());
+        let has_room = |turn: &Turn| !load.is_full(worker, turn.limit, turn.id);
         match scheduler {
             Scheduler::Mh | Scheduler::Sh => None,
-            Scheduler::Rr => self.round_robin(cursor, start, index_of),
-            Scheduler::Wrr => self.weighted_round_robin(cursor, start),
-            Scheduler::Lc | Scheduler::Wlc => self.least(scheduler, worker, cursor, load),
+            Scheduler::Rr => {
+                self.look_at_others(worker, cursor, load, self.is_limited);
+                self.round_robin(cursor, start, index_of, has_room)
+            }
+            Scheduler::Wrr => {
+                self.look_at_others(worker, cursor, load, self.is_limited);
+                self.weighted_round_robin(cursor, start, has_room)
+            }
+            Scheduler::Lc | Scheduler::Wlc => {
+                self.look_at_others(worker, cursor, load, true);
+                self.least(scheduler, worker, load)
+            }
+        }
+    }
+
+    /// Reads the other workers' connections, once in each period, if they are `wanted`.
+    #[inline]
+    pub fn look_at_others(&self, worker: usize, cursor: &Cursor, load: Load<'_>, wanted: bool) {
+        let this = load.period.wrapping_add(1);
+        if wanted && load.connections.workers() > 1 && cursor.read_in.get() != this {
+            cursor.read_in.set(this);
+            self.turns.iter().for_each(|turn| load.read_others(worker, turn.id));
         }
     }
 
@@ -156,7 +189,13 @@ impl Rota {
         self.turns.len() * worker / workers.max(1)
     }
 
-    fn round_robin(&self, cursor: &Cursor, start: usize, index_of: impl Fn(u32) -> Option<u32>) -> Option<Turn> {
+    fn round_robin(
+        &self,
+        cursor: &Cursor,
+        start: usize,
+        index_of: impl Fn(u32) -> Option<u32>,
+        has_room: impl Fn(&Turn) -> bool,
+    ) -> Option<Turn> {
         let next = match halves(cursor.last.get()) {
             (0, _) => start,
             (last, id) => {
@@ -164,14 +203,15 @@ impl Rota {
                 self.turns.partition_point(|turn| turn.index >= last)
             }
         };
-        let turn = *self.turns.get(next).or_else(|| self.turns.first())?;
+        let (before, from) = self.turns.split_at_checked(next)?;
+        let turn = *from.iter().chain(before).find(|turn| has_room(turn))?;
         cursor.last.set(u64::from(turn.index.saturating_add(1)) << 32 | u64::from(turn.id));
         Some(turn)
     }
 
     /// The rounds of ip_vs_wrr.c: in each, all with at least a certain weight have their turn, and that weight falls from
     /// round to round.
-    fn weighted_round_robin(&self, cursor: &Cursor, start: usize) -> Option<Turn> {
+    fn weighted_round_robin(&self, cursor: &Cursor, start: usize, has_room: impl Fn(&Turn) -> bool) -> Option<Turn> {
         let (mut passed, mut weight) = (cursor.last.get(), halves(cursor.weight.get()).1);
         if cursor.version.get() != self.version {
             cursor.version.set(self.version);
@@ -183,10 +223,18 @@ impl Rota {
                 weight => weight,
             };
         }
+        // Rounds in which nobody with room has a turn are passed over at once.
+        let heaviest = if self.is_limited {
+            self.turns.iter().filter(|turn| has_room(turn)).map(|turn| turn.weight).max()?
+        } else {
+            u32::MAX
+        };
+        let first_with_turns = heaviest.saturating_sub(self.step - 1);
         // At most one round is left, and in any whole one the heaviest has a turn.
         for _ in 0..3 {
             let from = usize::try_from(passed).unwrap_or(usize::MAX).min(self.turns.len());
-            let found = self.turns.get(from..).unwrap_or(&[]).iter().position(|turn| turn.weight >= weight);
+            let found =
+                self.turns.get(from..).unwrap_or(&[]).iter().position(|turn| turn.weight >= weight && has_room(turn));
             if let Some(ahead) = found {
                 let at = from + ahead;
                 cursor.last.set(at as u64 + 1);
@@ -194,18 +242,14 @@ impl Rota {
                 return self.turns.get(at).copied();
             }
             passed = 0;
-            weight = if weight > self.step { weight - self.step } else { self.highest };
+            weight = if weight > self.step { weight - self.step } else { self.highest }.min(first_with_turns);
         }
         None
     }
 
-    fn least(&self, scheduler: Scheduler, worker: usize, cursor: &Cursor, load: Load<'_>) -> Option<Turn> {
-        if load.connections.workers() > 1 && cursor.read_in.get() != load.period.wrapping_add(1) {
-            cursor.read_in.set(load.period.wrapping_add(1));
-            self.turns.iter().for_each(|turn| load.read_others(worker, turn.id));
-        }
+    fn least(&self, scheduler: Scheduler, worker: usize, load: Load<'_>) -> Option<Turn> {
         let mut least: Option<(u64, &Turn)> = None;
-        for turn in &self.turns {
+        for turn in self.turns.iter().filter(|turn| !load.is_full(worker, turn.limit, turn.id)) {
             let overhead = load.overhead(worker, turn.id);
             let is_less = least.is_none_or(|(least, of)| match scheduler {
                 Scheduler::Lc => overhead < least,
@@ -235,11 +279,30 @@ impl Load<'_> {
         }
     }
 
+    /// Whether a real server has as many connections as it is given.
+    #[inline]
+    pub fn is_full(&self, worker: usize, limit: Option<ConnectionLimit>, id: u32) -> bool {
+        limit.is_some_and(|limit| self.has_reached(limit, worker, id))
+    }
+
+    fn has_reached(&self, limit: ConnectionLimit, worker: usize, id: u32) -> bool {
+        self.connections.of(worker, id).is_some_and(|cell| {
+            let connections = cell.counts().limited() + cell.count_elsewhere.get();
+            let is_full = limit.is_full(connections, cell.is_full(limit.upper));
+            cell.full_at.set(if is_full { u64::from(limit.upper) } else { 0 });
+            is_full
+        })
+    }
+
     fn read_others(&self, worker: usize, id: u32) {
         if let Some(own) = self.connections.of(worker, id) {
-            let all = self.connections.all(id).enumerate();
-            let others = all.filter(|(other, _)| *other != worker).map(|(_, cell)| self.weigh(cell.counts()));
-            own.elsewhere.set(others.sum());
+            let (mut weight, mut count) = (0, 0);
+            for (_, cell) in self.connections.all(id).enumerate().filter(|(other, _)| *other != worker) {
+                weight += self.weigh(cell.counts());
+                count += cell.counts().limited();
+            }
+            own.elsewhere.set(weight);
+            own.count_elsewhere.set(count);
         }
     }
 }

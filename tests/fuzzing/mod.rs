@@ -62,6 +62,7 @@ impl Tables {
                     next_hop: (state > 1)
                         .then_some(NextHop { mac: MacAddress::new([2, 0, 0, 0, 1, number]), egress: number % 2 }),
                     standing: Standing::Sound,
+                    limit: None,
                     quic_server_id: ServerId::new(&[number]),
                 })
             })

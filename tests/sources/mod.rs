@@ -109,6 +109,7 @@ pub(crate) fn plan() -> TablePlan {
         weight,
         next_hop,
         standing: Standing::Sound,
+        limit: None,
         quic_server_id: None,
     };
     let service = |vip, protocol, port, hash_by, real_servers| ServicePlan {

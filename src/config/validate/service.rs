@@ -11,11 +11,11 @@ use super::{announce, quic};
 use crate::config::error::Findings;
 use crate::config::interface::InterfaceConfig;
 use crate::config::prime;
-use crate::config::raw::RawVirtualService;
+use crate::config::raw::{RawRealServer, RawVirtualService};
 use crate::config::reader::{Field, quoted};
 use crate::config::{
-    Announce, DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_WEIGHT, RealServerConfig,
-    VirtualServiceConfig,
+    Announce, DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_THRESHOLD, MAX_WEIGHT,
+    RealServerConfig, VirtualServiceConfig,
 };
 use crate::service::{Protocol, ServiceKey};
 use crate::wire::MacAddress;
@@ -172,6 +172,7 @@ fn real_servers(
         let check = Check { place: &raw.place, findings };
         let mut weight = 1;
         check.number(raw.weight.as_ref(), 0..=i64::from(MAX_WEIGHT), &mut weight);
+        let (upper_threshold, lower_threshold) = thresholds(raw, check);
         let mac = raw.mac.as_ref().and_then(|field| mac(field, taken, check));
         let quic_server_id = quic::real_server(raw, quic, index, &mut ids, check);
         let Some(field) = &raw.address else { continue };
@@ -185,6 +186,8 @@ fn real_servers(
         servers.push(RealServerConfig {
             address,
             weight,
+            upper_threshold,
+            lower_threshold,
             mac,
             quic_server_id,
             health_checks: own_checks.map(|own| health::checks(own, &raw.place, port_of(service), findings)),
@@ -192,6 +195,22 @@ fn real_servers(
         });
     }
     servers
+}
+
+/// Limits of connections, of which the lower may not be the higher.
+fn thresholds(raw: &RawRealServer<'_>, check: Check<'_>) -> (u32, u32) {
+    let (mut upper, mut lower) = (0, 0);
+    check.number(raw.upper_threshold.as_ref(), 0..=i64::from(MAX_THRESHOLD), &mut upper);
+    check.number(raw.lower_threshold.as_ref(), 0..=i64::from(MAX_THRESHOLD), &mut lower);
+    if let Some(field) = raw.lower_threshold.as_ref().filter(|_| lower > upper) {
+        let message = if upper == 0 {
+            "there is no upper_threshold that it could belong to; add one, or leave it out".to_owned()
+        } else {
+            format!("{lower} is above upper_threshold, {upper}; make it {upper} or less")
+        };
+        check.refuse_with(field, message);
+    }
+    (upper, lower)
 }
 
 fn fallback(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::SCHEDULERS;
 use super::super::command::ServiceFlags;
+use super::super::edit::{LOWER_THRESHOLD, UPPER_THRESHOLD};
 use super::block::{Entry, read};
 use super::check::{self, Defaults};
 use crate::config::edit::{Settings, document_of};
@@ -198,6 +199,11 @@ impl Reader {
             let said = match (inner.name(), count) {
                 ("weight", Some(weight)) => {
                     server.insert("weight".to_owned(), json!(weight));
+                    continue;
+                }
+                ("uthreshold" | "lthreshold", Some(limit)) => {
+                    let key = if inner.name() == "uthreshold" { UPPER_THRESHOLD } else { LOWER_THRESHOLD };
+                    server.insert(key.to_owned(), json!(limit));
                     continue;
                 }
                 ("inhibit_on_failure", _) => {
