@@ -342,7 +342,7 @@ const REFUSED: &[(&str, &str, u8)] = &[
     ("-A -t 10.0.0.1:80 -s nonsense", "Scheduler or persistence engine not found", 255),
     ("-A -u 10.0.0.1:80 --pe nonsense", "Scheduler or persistence engine not found", 255),
     ("-a -t 10.0.0.1:80 -r 10.0.0.2 -w -1", "illegal weight specified", 2),
-    ("-a -t 10.0.0.1:80 -r 10.0.0.2 -w 65536", "illegal weight specified", 2),
+    ("-a -t 10.0.0.1:80 -r 10.0.0.2 -w 2147483648", "illegal weight specified", 2),
     ("-a -t 10.0.0.1:80 -r 10.0.0.2 -w 1.5", "illegal weight specified", 2),
     ("-a -t 10.0.0.1:80 -r 10.0.0.2 -x -1", "illegal u_threshold specified", 2),
     ("-a -t 10.0.0.1:80 -r 10.0.0.2 -y x", "illegal l_threshold specified", 2),

@@ -105,7 +105,7 @@ fn the_how_to_works_as_it_is_written() {
     wait_for("the next hops", 20, || director.stats().all_have_next_hops().then_some(()));
     let [one, two] = ["web1", "web2"];
     // In IPVS's order, with one worker exactly.
-    assert_eq!(answers(&lab, 6), [two, two, one, two, two, one]);
+    assert_eq!(answers(&lab, 6), [two, one, two, two, one, two]);
     assert_eq!(shell.run("ipvsadm -S -n", ""), SAVED);
     let table = shell.run("ipvsadm -Ln", "");
     assert!(

@@ -195,10 +195,21 @@ struct Ipvs {
 impl Ipvs {
     /// Real servers in the order in which `ipvsadm -a` was called: each goes to the head of the list.
     fn new(added: &[Server]) -> Self {
-        let list: Vec<_> = added.iter().rev().filter(|server| server.1 > 0 && server.2).map(|s| (s.0, s.1)).collect();
-        let mut ipvs = Self { list, current: None, current_weight: 0 };
-        ipvs.current_weight = ipvs.max_weight();
+        let mut ipvs = Self { list: Vec::new(), current: None, current_weight: 0 };
+        for (number, weight, _) in added.iter().filter(|server| server.1 > 0 && server.2) {
+            ipvs.list.insert(0, (*number, *weight));
+            ipvs.changed();
+        }
         ipvs
+    }
+
+    /// `ip_vs_wrr_dest_changed`
+    fn changed(&mut self) {
+        if self.current_weight > self.max_weight() || self.current_weight == 0 {
+            self.current_weight = self.max_weight();
+        } else if self.step() > 1 {
+            self.current_weight = self.current_weight / self.step() * self.step() + 1;
+        }
     }
 
     fn step(&self) -> i64 {
@@ -243,12 +254,14 @@ fn the_sequences_are_those_of_ipvs() {
     // The last one that was added stands first in IPVS's list.
     assert_eq!(sequence(Scheduler::Rr, &[(1, 1, true), (2, 1, true)], 6), [2, 1, 2, 1, 2, 1]);
     assert_eq!(sequence(Scheduler::Rr, &[(1, 7, true), (2, 1, true), (3, 0, true)], 4), [2, 1, 2, 1]);
-    assert_eq!(sequence(Scheduler::Wrr, &[(1, 1, true), (2, 2, true)], 9), [2, 2, 1, 2, 2, 1, 2, 2, 1]);
-    assert_eq!(sequence(Scheduler::Wrr, &[(1, 2, true), (2, 1, true)], 6), [1, 2, 1, 1, 2, 1]);
-    // The example of the LVS documents: A, B and C with 4, 3 and 2 go AABABCABC.
+    assert_eq!(sequence(Scheduler::Wrr, &[(1, 1, true), (2, 2, true)], 9), [2, 1, 2, 2, 1, 2, 2, 1, 2]);
+    assert_eq!(sequence(Scheduler::Wrr, &[(1, 2, true), (2, 1, true)], 6), [2, 1, 1, 2, 1, 1]);
+    // The example of the LVS documents: A, B and C with 4, 3 and 2 go AABABCABC, after the lowest round.
     let abc = [(3, 2, true), (2, 3, true), (1, 4, true)];
-    assert_eq!(sequence(Scheduler::Wrr, &abc, 9), [1, 1, 2, 1, 2, 3, 1, 2, 3]);
-    assert_eq!(sequence(Scheduler::Wrr, &[(1, 300, true), (2, 100, true)], 8), [1, 1, 2, 1, 1, 1, 2, 1]);
+    assert_eq!(sequence(Scheduler::Wrr, &abc, 9), [1, 2, 3, 1, 1, 2, 1, 2, 3]);
+    assert_eq!(sequence(Scheduler::Wrr, &[(1, 300, true), (2, 100, true)], 8), [2, 1, 1, 1, 2, 1, 1, 1]);
+    // As real IPVS was seen to go.
+    assert_eq!(sequence(Scheduler::Wrr, &[(1, 6, true), (2, 4, true)], 10), [2, 1, 1, 2, 1, 2, 1, 1, 2, 1]);
 }
 
 #[test]
@@ -755,4 +768,23 @@ fn clients_stay_where_persistence_keeps_them_also_where_it_is_full() {
     assert!(got.iter().all(|to| *to == got[0] && to.is_some()), "{got:?}");
     let other = director.send(0, CLIENT_NUMBER + 1, 1000, SYN);
     assert!(other.is_some() && other != got[0], "another client goes where there is room");
+}
+
+#[test]
+fn a_real_server_that_is_added_again_has_no_connections_begun() {
+    let mut director = Director::new(Scheduler::Rr, 1, 4096).with(&[(1, 1, true), (2, 1, true)]);
+    assert_eq!(count(2, &open(&mut director, 0, 1000, 10)), 5);
+    let begun = |director: &Director| {
+        let table = director.table();
+        let server = table.real_servers().iter().find(|server| number(server.address) == 2).unwrap();
+        (table.connections_of(server).begun, table.connections_of(server).active)
+    };
+    assert_eq!(begun(&director), (5, 5));
+    director.set(&[(1, 1, true), (2, 3, true)]);
+    assert_eq!(begun(&director), (5, 5), "a change of its weight is none of it");
+    director.set(&[(1, 1, true)]);
+    director.set(&[(1, 1, true), (2, 1, true)]);
+    assert_eq!(begun(&director), (0, 5), "what is remembered of it is its own again");
+    open(&mut director, 0, 2000, 10);
+    assert_eq!(begun(&director), (5, 10));
 }

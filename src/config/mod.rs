@@ -58,7 +58,7 @@ pub const MAX_TABLE_SIZE: u32 = 16_777_213;
 /// The largest `upper_threshold`, as in LVS.
 pub const MAX_THRESHOLD: u32 = i32::MAX.unsigned_abs();
 /// The largest `weight`, as in LVS.
-pub const MAX_WEIGHT: u32 = 65_535;
+pub const MAX_WEIGHT: u32 = i32::MAX.unsigned_abs();
 
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";

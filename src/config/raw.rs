@@ -308,7 +308,7 @@ impl<'t> RawRealServer<'t> {
         Self {
             place: table.place.clone(),
             address: table.text(Key::required("address", "an IP address", ADDRESS)),
-            weight: table.integer(Key::optional("weight", "a weight", "0 (no new flows) to 65535")),
+            weight: table.integer(Key::optional("weight", "a weight", "0 (no new flows) to 2147483647")),
             upper_threshold: table.integer(Key::optional("upper_threshold", THRESHOLD, THRESHOLDS)),
             lower_threshold: table.integer(Key::optional("lower_threshold", THRESHOLD, THRESHOLDS)),
             mac: table.text(Key::optional("mac", "a MAC", MAC)),

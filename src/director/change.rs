@@ -148,6 +148,7 @@ impl Director {
         let started = Instant::now();
         let standings = health::standings(&new, &self.health);
         let plan = self.plan(&new, &mut identities, &next_hops, &standings);
+        self.recycle(&mut identities, &new.virtual_services);
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         let build_time = started.elapsed();
         Ok(Candidate {

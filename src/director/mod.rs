@@ -29,7 +29,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
 use crate::announce::Announcer;
-use crate::config::{self, Config};
+use crate::clock;
+use crate::config::{self, Config, VirtualServiceConfig};
 use crate::control::command::{self, Command, DirectorEnd, Running};
 use crate::control::socket::{Access, ControlSocket};
 use crate::health::HealthChecks;
@@ -321,12 +322,25 @@ impl Director {
         plan
     }
 
+    /// Takes back the numbers of services and real servers that are gone, and by which no flow is remembered.
+    pub(super) fn recycle(&self, identities: &mut Identities, services: &[VirtualServiceConfig]) {
+        let table = self.current.pin();
+        let services = services.iter().chain(&self.config.virtual_services);
+        let longest_s = services.map(|service| service.previous_table_s).max().unwrap_or(0);
+        let now_s = clock::to_seconds(clock::monotonic_ns());
+        identities.recycle(now_s, longest_s, |number| {
+            let counts = table.connections().sum(number);
+            counts.active + counts.inactive + counts.persistent > 0
+        });
+    }
+
     /// Builds a forwarding table of what is known and publishes it.
     fn publish(&mut self) {
         self.show_paths();
         self.standings = health::standings(&self.config, &self.health);
         let mut identities = std::mem::take(&mut self.identities);
         let plan = self.plan(&self.config, &mut identities, &self.next_hops, &self.standings);
+        self.recycle(&mut identities, &[]);
         self.identities = identities;
         let table = ForwardingTable::build(&plan, Some(&self.current.pin()));
         tracing::debug!(generation = table.generation(), "publishing a forwarding table");

@@ -76,7 +76,7 @@ pub enum Netmask {
 pub struct ServerOptions {
     /// Its address.
     pub address: IpAddr,
-    /// `-w`, 0 to 65535.
+    /// `-w`, 0 to 2147483647.
     pub weight: u32,
     /// `-x`; 0 is no limit.
     pub upper_threshold: u32,

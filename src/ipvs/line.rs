@@ -9,7 +9,7 @@ use super::command::{
 use super::legal::{self, Kind};
 use super::popt::{Given, Opt, Scanned, scan};
 use super::{Refusal, SCHEDULERS};
-use crate::config::MAX_THRESHOLD;
+use crate::config::{MAX_THRESHOLD, MAX_WEIGHT};
 use crate::service::{Protocol, ServiceKey};
 
 /// Longest timeout, 31 days, in seconds.
@@ -139,7 +139,8 @@ impl Line {
             }
             Opt::Masquerading | Opt::Ipip | Opt::Gatewaying => self.forward = Some(given.option),
             Opt::Weight => {
-                let weight = address::number(argument, 0, 65_535).and_then(|weight| u32::try_from(weight).ok());
+                let weight =
+                    address::number(argument, 0, MAX_WEIGHT.into()).and_then(|weight| u32::try_from(weight).ok());
                 self.weight = Some(weight.ok_or_else(|| illegal("weight"))?);
             }
             Opt::UThreshold => self.upper_threshold = threshold(argument, "u_threshold")?,

@@ -352,7 +352,7 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
         next_hop: real_server.next_hop.map(|hop| hop.mac),
         egress: egress.map(|egress| egress.name.clone()),
         share_slots,
-        connections: ConnectionsReport::of(table.connections().sum(real_server.id)),
+        connections: ConnectionsReport::of(table.connections_of(real_server)),
         tx: outcomes.tx,
         drops: outcomes.drops,
         drop_bytes: outcomes.drop_bytes,

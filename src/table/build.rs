@@ -22,7 +22,7 @@ pub(super) struct Builder<'a> {
     previous: Option<&'a ForwardingTable>,
     maglevs: HashMap<MaglevKey, Arc<Maglev>>,
     service_outcomes: HashMap<ServiceKey, PerWorker<Outcomes>>,
-    real_server_outcomes: HashMap<(ServiceKey, IpAddr), PerWorker<Outcomes>>,
+    real_server_counters: HashMap<(ServiceKey, IpAddr), (PerWorker<Outcomes>, u64)>,
     real_servers: Vec<RealServer>,
     previous_services: HashMap<ServiceKey, &'a VirtualService>,
 }
@@ -34,7 +34,7 @@ impl<'a> Builder<'a> {
             previous,
             maglevs: HashMap::new(),
             service_outcomes: HashMap::new(),
-            real_server_outcomes: HashMap::new(),
+            real_server_counters: HashMap::new(),
             real_servers: Vec::new(),
             previous_services: HashMap::new(),
         };
@@ -55,7 +55,7 @@ impl<'a> Builder<'a> {
             self.service_outcomes.insert(service.key, service.outcomes.clone());
             for real_server in previous.real_servers_of(service) {
                 let key = (service.key, real_server.address);
-                self.real_server_outcomes.insert(key, real_server.outcomes.clone());
+                self.real_server_counters.insert(key, (real_server.outcomes.clone(), real_server.begun_before));
             }
         }
     }
@@ -228,6 +228,10 @@ impl<'a> Builder<'a> {
         let alive = egress.is_some() && plan.standing != Standing::Failed;
         let weight = if plan.standing == Standing::Inhibited { 0 } else { plan.weight };
         let workers = self.plan.workers;
+        let (outcomes, begun_before) = self.real_server_counters.remove(&(key, plan.address)).unwrap_or_else(|| {
+            let begun = self.previous.map_or(0, |previous| previous.connections.sum(plan.id).begun);
+            (PerWorker::new(workers), begun)
+        });
         RealServer {
             macs,
             alive,
@@ -242,7 +246,8 @@ impl<'a> Builder<'a> {
             id: plan.id,
             service,
             next_hop: plan.next_hop,
-            outcomes: self.real_server_outcomes.remove(&(key, plan.address)).unwrap_or_else(|| PerWorker::new(workers)),
+            begun_before,
+            outcomes,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::plan::{ClientPersistence, Egress, FlowTimeouts, HashBy, NextHop, Tabl
 use super::quic::QuicServers;
 use super::scheduler::{Cursor, Load, Rota, Scheduler};
 use super::services::{ServiceIndex, ServiceNumber};
-use crate::counters::connections::Connections;
+use crate::counters::connections::{ConnectionCounts, Connections};
 use crate::counters::{Outcomes, PerWorker};
 use crate::service::ServiceKey;
 use crate::wire::{Shape, Subject};
@@ -114,6 +114,8 @@ pub struct RealServer {
     pub service: u32,
     /// How it is reached.
     pub next_hop: Option<NextHop>,
+    /// Flows that had begun under its lasting number when it came into the table.
+    pub(super) begun_before: u64,
     /// Verdicts of its frames.
     pub outcomes: PerWorker<Outcomes>,
 }
@@ -185,6 +187,12 @@ impl ForwardingTable {
     /// Connections of every real server.
     pub fn connections(&self) -> &Connections {
         &self.connections
+    }
+
+    /// Connections of a real server of this table; `begun` since it was configured.
+    pub fn connections_of(&self, real_server: &RealServer) -> ConnectionCounts {
+        let counts = self.connections.sum(real_server.id);
+        ConnectionCounts { begun: counts.begun.wrapping_sub(real_server.begun_before), ..counts }
     }
 
     /// The virtual services by address.

@@ -217,7 +217,8 @@ impl Rota {
             cursor.version.set(self.version);
             passed = start as u64;
             weight = match weight {
-                0 => self.highest,
+                // The list begins with one real server, whose lowest weight is 1, whatever comes after it.
+                0 => 1,
                 weight if weight > self.highest => self.highest,
                 weight if self.step > 1 => weight / self.step * self.step + 1,
                 weight => weight,

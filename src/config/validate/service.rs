@@ -66,12 +66,16 @@ pub(super) fn services(
         let health_checks = health::checks(&raw.health_checks, &raw.place, port_of(raw), findings);
         let availability = health::availability(raw, &real_servers, &health_checks, check);
         let fallback = fallback(raw, vip, &real_servers, &taken, findings);
-        check_shares(raw, settings.table_size, &real_servers, check);
+        let table_size = if settings.scheduling.scheduler.is_hash() {
+            size_for_shares(raw, settings.table_size, &real_servers, check)
+        } else {
+            settings.table_size
+        };
         if let Some(key) = key {
             services.push(VirtualServiceConfig {
                 key,
                 scheduler: settings.scheduling.scheduler,
-                table_size: settings.table_size,
+                table_size,
                 hash_by: settings.scheduling.hash_by,
                 persistence: settings.scheduling.persistence,
                 persistence_timeout_s: settings.scheduling.persistence_timeout_s,
@@ -319,27 +323,45 @@ fn why_no_address(text: &str) -> &'static str {
     }
 }
 
-/// Whether the table has slots enough for the real server with the smallest weight.
-fn check_shares(raw: &RawVirtualService<'_>, table_size: u32, servers: &[RealServerConfig], check: Check<'_>) {
+/// A size at which the real server with the smallest weight gets a slot: `table_size`, or a larger one where the file
+/// says none.
+fn size_for_shares(
+    raw: &RawVirtualService<'_>,
+    table_size: u32,
+    servers: &[RealServerConfig],
+    check: Check<'_>,
+) -> u32 {
     let live = || servers.iter().map(|server| u64::from(server.weight)).filter(|weight| *weight > 0);
-    let (Some(lightest), total) = (live().min(), live().sum::<u64>()) else { return };
-    let slots = u64::from(table_size) * lightest / total;
+    let (Some(lightest), total) = (live().min(), live().sum::<u64>()) else { return table_size };
+    let slots_of = |size: u32| u64::from(size) * lightest / total;
+    let enough = total.div_ceil(lightest);
+    let table_size = if slots_of(table_size) == 0 && raw.table_size.is_none() {
+        larger_table(enough).or_else(|| prime::at_most(MAX_TABLE_SIZE)).unwrap_or(table_size)
+    } else {
+        table_size
+    };
+    let slots = slots_of(table_size);
     if slots >= SLOTS_FOR_ONE_PERCENT {
-        return;
+        return table_size;
     }
+    let advice = |slots| larger_table(slots).map(|prime| format!("{prime} or a larger prime"));
     let at = raw.table_size.as_ref().map_or(raw.place.at, |field| field.at);
     let path = raw.place.path_of("table_size");
     let share = format!("{table_size} slots give a real server of weight {lightest} out of {total}");
     if slots == 0 {
-        let advice =
-            larger_table(total.div_ceil(lightest)).unwrap_or("fewer real servers or weights more alike".into());
-        check.findings.refuse(at, path, format!("{share} none; use {advice}"));
-    } else if let Some(advice) = larger_table((SLOTS_FOR_ONE_PERCENT * total).div_ceil(lightest)) {
+        let advice = advice(enough).unwrap_or("fewer real servers or weights more alike".into());
+        let message = format!("{share} none; use {advice}");
+        if raw.table_size.is_some() {
+            check.findings.refuse(at, path, message);
+        } else {
+            check.findings.warn(at, path, message);
+        }
+    } else if let Some(advice) = advice((SLOTS_FOR_ONE_PERCENT * total).div_ceil(lightest)) {
         check.findings.warn(at, path, format!("{share} only {slots}; use {advice} for shares exact to 1 %"));
     }
+    table_size
 }
 
-fn larger_table(slots: u64) -> Option<String> {
-    let prime = prime::at_least(u32::try_from(slots).ok()?, MAX_TABLE_SIZE)?;
-    Some(format!("{prime} or a larger prime"))
+fn larger_table(slots: u64) -> Option<u32> {
+    prime::at_least(u32::try_from(slots).ok()?, MAX_TABLE_SIZE)
 }
