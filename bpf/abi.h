@@ -84,6 +84,15 @@ struct passed_fragment_key {
 	__u8 pad[2];
 };
 
+/* mark.bpf.c: how a generator's mark begins, "pmGn" read as a number in network byte order. */
+#define MARK_MAGIC 0x706d476e
+
+/* mark.bpf.c, one per CPU. */
+struct mark_counters {
+	__u64 redirected;
+	__u64 no_socket;
+};
+
 /* redirect_errors.bpf.c, one per CPU. */
 struct redirect_errors {
 	__u64 counted_by_socket; /* rx_dropped or rx_ring_full of the socket has it, too */

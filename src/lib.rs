@@ -12,6 +12,7 @@ pub mod director;
 pub mod doctor;
 pub mod flow;
 pub mod forward;
+pub mod generator;
 pub mod health;
 pub mod ipvs;
 pub mod network;

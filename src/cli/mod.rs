@@ -11,9 +11,11 @@ mod doctor;
 mod explain;
 mod explain_live;
 mod flows;
+mod generate;
 mod health;
 mod ipvs;
 mod journal;
+mod load_run;
 mod log;
 mod man;
 mod neighbors;
@@ -22,6 +24,7 @@ mod replay;
 mod roff;
 mod run;
 mod service;
+mod sink;
 pub mod stats;
 mod table;
 mod text;
@@ -97,6 +100,10 @@ enum Command {
     Api,
     /// Forward the frames of a capture file, without any network interface
     Replay(replay::ReplayArgs),
+    /// Send frames of many flows at a stated rate, for measuring a director
+    Gen(generate::GenArgs),
+    /// Receive what `pointsman gen` sent and say what became of it: loss, order, affinity, latency
+    Sink(sink::SinkArgs),
     /// Print a shell's script for completing this command line
     Completions(completions::CompletionsArgs),
     /// Write the manual pages to a directory
@@ -130,6 +137,8 @@ pub fn main() -> ExitCode {
         Command::Announce(args) => announce::run(args).map(done),
         Command::Ipvs(args) => Ok(ipvs::run(args)),
         Command::Api => api::run().map(done),
+        Command::Gen(args) => generate::run(args).map(done),
+        Command::Sink(args) => sink::run(args),
         Command::Completions(args) => completions::run(args).map(done),
         Command::Man(args) => man::run(args).map(done),
     };

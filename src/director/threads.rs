@@ -198,15 +198,7 @@ fn queue_source(queue: &BoundQueue, interfaces: &[Interface]) -> QueueSource {
 }
 
 fn kernel_statistics(socket: &xsk::SocketHandle) -> io::Result<KernelRingStatistics> {
-    let read = socket.statistics()?;
-    Ok(KernelRingStatistics {
-        rx_dropped: read.rx_dropped,
-        rx_invalid_descs: read.rx_invalid_descs,
-        tx_invalid_descs: read.tx_invalid_descs,
-        rx_ring_full: read.rx_ring_full,
-        rx_fill_ring_empty_descs: read.rx_fill_ring_empty_descs,
-        tx_ring_empty_descs: read.tx_ring_empty_descs,
-    })
+    Ok(socket.statistics()?.into())
 }
 
 fn interface_source(interface: &Interface) -> Result<InterfaceSource, DirectorError> {

@@ -99,6 +99,16 @@ pub enum NetworkError {
         /// The configured interfaces.
         listed: Vec<String>,
     },
+    /// Nobody answers for an address.
+    #[error(
+        "nobody on {interface} answers for {address}: is it up, and is it there? (see: ip neighbour show dev {interface})"
+    )]
+    NoNeighbor {
+        /// The address.
+        address: IpAddr,
+        /// The interface that it was asked for on.
+        interface: String,
+    },
     /// The real server is behind a bridge of which several ports are configured.
     #[error(
         "real server {address} is reached by the bridge {bridge}, and the configuration lists several of its ports \

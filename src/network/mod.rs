@@ -5,10 +5,12 @@
 //! [`NeighborWatch`] then keeps its MAC address known and tells of every change.
 
 mod address;
+mod dropped;
 mod error;
 mod link;
 mod neighbor;
 mod netlink;
+mod next_hop;
 mod nic;
 mod on_link;
 mod packet_socket;
@@ -18,9 +20,11 @@ mod tuning;
 mod watch;
 
 pub use address::{local_addresses, not_local};
+pub use dropped::tx_dropped;
 pub use error::NetworkError;
 pub use link::{Link, link_by_name, links};
 pub use neighbor::{Neighbor, NeighborState, neighbors};
+pub use next_hop::next_hop_mac;
 pub use nic::{Nic, nic};
 pub use on_link::{NextHopDevice, on_link};
 pub use packet_socket::{PacketSocket, Received};

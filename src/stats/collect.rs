@@ -23,6 +23,7 @@ use crate::clock;
 use crate::counters::latency::SnapshotError;
 use crate::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
 use crate::flow::FlowReader;
+use crate::port::xsk;
 use crate::service::ServiceKey;
 use crate::table::{ForwardingTable, HashBy, Published, RealServer, Standing, VirtualService};
 use crate::verdict::DropReason;
@@ -259,8 +260,23 @@ impl Collector {
     }
 }
 
+impl From<xsk::KernelRingStatistics> for KernelRingStatistics {
+    fn from(read: xsk::KernelRingStatistics) -> Self {
+        Self {
+            rx_dropped: read.rx_dropped,
+            rx_invalid_descs: read.rx_invalid_descs,
+            tx_invalid_descs: read.tx_invalid_descs,
+            rx_ring_full: read.rx_ring_full,
+            rx_fill_ring_empty_descs: read.rx_fill_ring_empty_descs,
+            tx_ring_empty_descs: read.tx_ring_empty_descs,
+        }
+    }
+}
+
 impl Traffic {
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self { packets: self.packets.wrapping_add(other.packets), bytes: self.bytes.wrapping_add(other.bytes) }
     }
 }

@@ -9,3 +9,4 @@ mod schema;
 mod summary;
 
 pub use schema::schema;
+pub(crate) use summary::LatencyReading;

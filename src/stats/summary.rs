@@ -7,7 +7,7 @@ use crate::counters::latency::{LatencyHistogram, SIGNIFICANT_DIGITS, SnapshotErr
 
 /// What was read of one latency histogram, or of several.
 #[derive(Clone, Debug)]
-pub(super) struct LatencyReading {
+pub(crate) struct LatencyReading {
     histogram: Histogram<u64>,
     total_ns: u128,
     extremes_ns: Option<(u64, u64)>,
@@ -15,7 +15,7 @@ pub(super) struct LatencyReading {
 
 impl LatencyReading {
     /// Reads a worker's histogram.
-    pub(super) fn of(source: &LatencyHistogram) -> Result<Self, SnapshotError> {
+    pub(crate) fn of(source: &LatencyHistogram) -> Result<Self, SnapshotError> {
         Ok(Self {
             total_ns: u128::from(source.total_ns()),
             extremes_ns: source.extremes_ns(),
@@ -35,7 +35,7 @@ impl LatencyReading {
     }
 
     /// What the document says.
-    pub(super) fn report(&self) -> Latency {
+    pub(crate) fn report(&self) -> Latency {
         let count = self.histogram.len();
         // The writer may have counted its first value and not yet noted it as the smallest.
         let extremes = self.extremes_ns.unwrap_or((self.histogram.min(), self.histogram.max()));

@@ -3,7 +3,7 @@
 //! [`subject`] answers the one question that forwarding and classification ask of a frame: whose flow is it about?
 
 pub mod arp;
-mod checksum;
+pub(crate) mod checksum;
 pub mod echo;
 pub mod ethernet;
 mod ipv4;

@@ -168,6 +168,7 @@ mod tests {
             ("PROTOCOL_BIT_UDP", u64::from(PROTOCOL_BIT_UDP)),
             ("FAMILY_IPV4", u64::from(FAMILY_IPV4)),
             ("FAMILY_IPV6", u64::from(FAMILY_IPV6)),
+            ("MARK_MAGIC", u64::from(u32::from_be_bytes(crate::generator::mark::MAGIC))),
         ] {
             assert_eq!(defined(name), here, "{name}");
         }

@@ -86,7 +86,7 @@ impl CounterReader {
 }
 
 /// The sum over all CPUs of entry 0 of a per-CPU array of `N` counters of 64 bits.
-fn sum<const N: usize>(map: &MapHandle) -> Result<[u64; N], XdpError> {
+pub(super) fn sum<const N: usize>(map: &MapHandle) -> Result<[u64; N], XdpError> {
     let per_cpu = map
         .lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY)
         .map_err(|source| XdpError::Map { action: "read its counters", source })?;

@@ -14,6 +14,7 @@ mod abi;
 mod attach;
 mod counters;
 mod error;
+mod mark;
 mod object;
 mod redirect_errors;
 mod services;
@@ -23,6 +24,7 @@ pub use abi::{MAX_LOCAL_MACS, MAX_QUEUES, MAX_SERVICES, MAX_VIPS, STAMP_BYTES, S
 pub use attach::{AttachMode, AttachedMode, ForeignProgram, OnInterface, XdpFeatures, on_interface};
 pub use counters::{CounterReader, RedirectErrors, XdpCounters};
 pub use error::{XdpError, effective_capabilities, missing_in as missing_capabilities_in, require_capabilities};
+pub use mark::{MarkCounters, MarkProgram};
 pub use test_run::{TestRun, XdpAction};
 
 use std::os::fd::{OwnedFd, RawFd};

@@ -14,6 +14,8 @@ struct Aligned<Bytes: ?Sized>(Bytes);
 static REDIRECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/redirect.bpf.o")));
 static REDIRECT_ERRORS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/redirect_errors.bpf.o")));
 
+static MARK: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/mark.bpf.o")));
+
 /// `bpf/redirect.bpf.c` in the kernel: its program and maps, each held by a file descriptor of its own.
 pub(super) struct RedirectObject {
     pub(super) program: OwnedFd,
@@ -45,6 +47,16 @@ pub(super) fn load_redirect() -> Result<RedirectObject, XdpError> {
 /// `bpf/redirect_errors.bpf.c` in the kernel.
 pub(super) fn load_redirect_errors() -> Result<Object, libbpf_rs::Error> {
     load(&REDIRECT_ERRORS.0)
+}
+
+/// `bpf/mark.bpf.c` in the kernel: its program, its table of sockets and its counters.
+pub(super) fn load_mark() -> Result<(OwnedFd, MapHandle, MapHandle), XdpError> {
+    let object = load(&MARK.0).map_err(load_error)?;
+    let take = || {
+        let program = program(&object, "pointsman_sink")?.as_fd().try_clone_to_owned()?;
+        Ok((program, map(&object, "sockets")?, map(&object, "counters")?))
+    };
+    take().map_err(XdpError::Load)
 }
 
 pub(super) fn program<'a>(object: &'a Object, name: &str) -> Result<libbpf_rs::ProgramMut<'a>, libbpf_rs::Error> {
@@ -108,7 +120,7 @@ mod tests {
 
     #[test]
     fn embedded_programs_are_aligned_elf_files() {
-        for elf in [&REDIRECT.0, &REDIRECT_ERRORS.0] {
+        for elf in [&REDIRECT.0, &REDIRECT_ERRORS.0, &MARK.0] {
             assert_eq!(&elf[..4], b"\x7fELF");
             assert_eq!(elf.as_ptr().align_offset(8), 0);
         }

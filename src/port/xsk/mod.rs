@@ -61,7 +61,7 @@ pub struct XskPort {
     // The queues hold the sockets and go before the memory.
     queues: Vec<XskQueue>,
     /// Keeps the memory mapped.
-    _umem: Umem,
+    umem: Umem,
     /// No other memory of this process has this number: a frame of another port is told by it.
     memory: u32,
     /// Address of the memory's first byte.
@@ -156,6 +156,24 @@ impl XskPort {
             return None;
         }
         Some(XskFrame { desc, memory: self.memory, received_ns: self.take_stamp(&desc, now_ns) })
+    }
+}
+
+impl XskPort {
+    /// Takes a free frame for sending `bytes` bytes, whose contents are what was last there; `None` if there is none or
+    /// it is too small.
+    #[inline]
+    pub fn take_free(&mut self, bytes: usize) -> Option<XskFrame> {
+        let mut desc = self.free.pop()?;
+        let room = self.frame_size - desc.addr() % self.frame_size;
+        if bytes > room {
+            self.free.push(desc);
+            return None;
+        }
+        // SAFETY: the descriptor is of this memory and comes from the free list, so nobody else accesses the frame. Only
+        // its length is set.
+        unsafe { self.umem.data_mut(&mut desc) }.cursor().set_pos(bytes);
+        Some(XskFrame { desc, memory: self.memory, received_ns: 0 })
     }
 }
 

@@ -209,7 +209,7 @@ fn open_as(plan: &XskPlan, mode: BindFlags) -> Result<Opened, OpenError> {
         .collect();
     let port = XskPort {
         queues,
-        _umem: umem,
+        umem,
         memory: MEMORIES.fetch_add(1, Ordering::Relaxed),
         base,
         frame_size: plan.frame_size as usize,
