@@ -205,9 +205,8 @@ fn print(report: &GeneratorReport, out: &mut impl Write) -> io::Result<()> {
     if report.unsent > 0 {
         writeln!(out, "unsent    {} of these frames had not left when the generator ended", count(report.unsent))?;
     }
-    match report.interface_tx_dropped {
-        Some(dropped @ 1..) => writeln!(out, "dropped   {} frames by {} itself", count(dropped), report.interface)?,
-        _ => {}
+    if let Some(dropped @ 1..) = report.interface_tx_dropped {
+        writeln!(out, "dropped   {} frames by {} itself", count(dropped), report.interface)?;
     }
     for thread in &report.threads {
         writeln!(

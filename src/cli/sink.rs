@@ -11,7 +11,7 @@ use super::load_run::{self, Ending, Lines};
 use super::text::{bytes, count, nanoseconds};
 use super::{Failure, printed, tell};
 use crate::generator::mark::MAX_FLOWS;
-use crate::generator::report::{Document, SinkReport};
+use crate::generator::report::{Document, SinkReport, Verdicts};
 use crate::generator::sink::{Sink, SinkPlan};
 use crate::port::xsk::BindMode;
 use crate::wire::MacAddress;
@@ -142,25 +142,7 @@ fn print(report: &SinkReport, out: &mut impl Write) -> io::Result<()> {
     if verdicts.received.packets > 0 {
         writeln!(out, "rate      {}", load_run::rate(report.received_pps, report.received_bits_per_s))?;
     }
-    let faults = [
-        (verdicts.lost, "lost"),
-        (verdicts.duplicates, "twice"),
-        (verdicts.reordered, "out of order"),
-        (verdicts.late, "late"),
-        (verdicts.corrupted, "damaged"),
-        (verdicts.foreign, "foreign"),
-        (verdicts.wrong_mac, "for an unknown MAC address"),
-        (verdicts.affinity_breaks, "at another real server than their flow's frame before"),
-        (verdicts.untracked, "of flows without room (--max-flows)"),
-        (verdicts.before_sent, "before they were sent: the clocks of two hosts"),
-    ];
-    let found: Vec<String> = faults
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!("{} {what}", count(*number)))
-        .collect();
-    let sound = "nothing lost, twice, out of order, damaged or astray".to_owned();
-    writeln!(out, "verdict   {}", if found.is_empty() { sound } else { found.join("; ") })?;
+    writeln!(out, "verdict   {}", verdict(verdicts))?;
     let latency = &report.latency;
     if let (Some(min), Some(p50), Some(p99), Some(p99_9), Some(max)) =
         (latency.min, latency.p50, latency.p99, latency.p99_9, latency.max)
@@ -191,6 +173,31 @@ fn print(report: &SinkReport, out: &mut impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is wrong, in a line.
+fn verdict(verdicts: &Verdicts) -> String {
+    let faults = [
+        (verdicts.lost, "lost"),
+        (verdicts.duplicates, "twice"),
+        (verdicts.reordered, "out of order"),
+        (verdicts.late, "late"),
+        (verdicts.corrupted, "damaged"),
+        (verdicts.foreign, "foreign"),
+        (verdicts.wrong_mac, "for an unknown MAC address"),
+        (verdicts.affinity_breaks, "at another real server than their flow's frame before"),
+        (verdicts.untracked, "of flows without room (--max-flows)"),
+        (verdicts.before_sent, "before they were sent: the clocks of two hosts"),
+    ];
+    let found: Vec<String> = faults
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} {what}", count(*number)))
+        .collect();
+    match &found[..] {
+        [] => "nothing lost, twice, out of order, damaged or astray".to_owned(),
+        found => found.join("; "),
+    }
 }
 
 fn parse_real_server(text: &str) -> Result<(MacAddress, String), String> {

@@ -342,8 +342,8 @@ mod tests {
     /// Each fault is counted as itself and as nothing else.
     #[test]
     fn each_fault_is_found() {
-        type Change = fn(&mut Vec<Vec<u8>>);
-        let cases: [(&str, Change, fn(&mut Verdicts)); 8] = [
+        type Case = (&'static str, fn(&mut Vec<Vec<u8>>), fn(&mut Verdicts));
+        let cases: [Case; 8] = [
             ("lost", |f| drop(f.remove(4)), |v| (v.received.packets, v.received.bytes, v.lost) = (9, 576, 1)),
             (
                 "lost at the start",
