@@ -195,6 +195,27 @@ fn a_sink_says_what_is_wrong_and_both_end_by_a_signal() {
     assert!(astray > 0 && verdicts.wrong_mac == astray, "{received:#?}");
 }
 
+/// Without a director between them, by two queues, each of them a thread and a stream of its own.
+#[test]
+fn two_threads_send_two_streams_to_one_sink() {
+    let Some(lab) = Lab::up(Shape { queues: 2, ..Shape::default() }) else { return };
+    let sink = Sink::start(&lab, &["--quiet", "2"]);
+    let to = Host::Web1.mac().to_string();
+    let load =
+        ["--service", "tcp 192.168.88.100:80-89", "--to", &to, "--tcp", "ack", "--size", "200", "--flows", "333"];
+    let by = ["--queues", "0-1", "--stream", "7", "--count", "5001", "--order", "zipf:0.5"];
+    let sent = sent(&generator(&lab, &[&load[..], &by, &GENTLY].concat()).output().unwrap());
+    let (code, received) = sink.end();
+    assert_eq!(code, 0, "{received:#?}");
+    assert_eq!((received.verdicts.received, sent.sent.bytes), (sent.sent, 5_001 * 200));
+    let of_threads: Vec<_> =
+        sent.threads.iter().map(|thread| (usize::from(thread.stream), thread.sent.packets)).collect();
+    assert_eq!(of_threads, [(7, 2_501), (8, 2_500)]);
+    let of_streams: Vec<_> = received.streams.iter().map(|stream| (stream.stream, stream.received_packets)).collect();
+    assert_eq!(of_streams, of_threads);
+    assert!((300..=333).contains(&received.verdicts.flows), "{received:#?}");
+}
+
 fn interrupt(process: &Child) {
     kill(Pid::from_raw(i32::try_from(process.id()).unwrap()), Signal::SIGINT).unwrap();
 }

@@ -54,7 +54,7 @@ pub(super) struct SinkArgs {
     /// CPU to pin to
     #[arg(long, value_name = "CORE")]
     core: Option<usize>,
-    /// Most flows to remember, at 16 bytes each
+    /// Most flows of each stream to remember, at 16 bytes each
     #[arg(long, value_name = "N", default_value_t = MAX_FLOWS, value_parser = load_run::parse_flows)]
     max_flows: u32,
     /// End after so many frames

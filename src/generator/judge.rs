@@ -13,8 +13,6 @@ use crate::wire::{MacAddress, ethernet};
 const MAX_UNLISTED: usize = 1024;
 /// So many frames of a flow behind its newest one are remembered, for telling a late frame from one that comes twice.
 const WINDOW: u32 = u64::BITS;
-/// Flows that a stream gets room for at first.
-const FIRST_FLOWS: usize = 1024;
 
 /// What is remembered of a flow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,8 +25,11 @@ struct Flow {
     server: u16,
 }
 
+/// A [`Flow`] as it is kept: an array of these is zeroed by the kernel, page by page when it is first touched.
+type Kept = [u64; 2];
+
 /// Bytes that the sink keeps for each flow.
-pub const BYTES_PER_FLOW: usize = size_of::<Flow>();
+pub const BYTES_PER_FLOW: usize = size_of::<Kept>();
 
 #[derive(Debug, Default)]
 struct Stream {
@@ -38,7 +39,8 @@ struct Stream {
     distinct: u64,
     highest: u64,
     flows_seen: u64,
-    flows: Vec<Flow>,
+    /// Room for as many as there may be, from its first frame on: growing would take time while frames wait.
+    flows: Vec<Kept>,
 }
 
 #[derive(Debug)]
@@ -68,14 +70,14 @@ pub struct Judge {
 
 impl Judge {
     /// Expects frames at these real servers and at no others, or, if there are none, at any. Remembers at most
-    /// `most_flows` flows, at [`BYTES_PER_FLOW`] each.
+    /// `most_flows` flows of each stream, at [`BYTES_PER_FLOW`] each.
     pub fn new(listed: Vec<(MacAddress, String)>, most_flows: usize) -> Self {
         let mut judge = Self {
             strict: !listed.is_empty(),
             servers: Vec::new(),
             by_mac: HashMap::new(),
             streams: (0..MAX_STREAMS).map(|_| Stream::default()).collect(),
-            most_flows,
+            most_flows: most_flows.min(MAX_FLOWS as usize),
             verdicts: Verdicts::default(),
             latency: LatencyHistogram::default(),
             latencies_ns: Vec::with_capacity(512),
@@ -108,18 +110,20 @@ impl Judge {
             None => self.verdicts.before_sent += 1,
         }
         let mac = ethernet::destination(frame).unwrap_or_default();
-        let room = self.room_for(&mark);
-        let server = self.server(mac, &mark, room);
+        if !self.streams[usize::from(mark.stream)].seen {
+            self.begin(&mark);
+        }
+        let mut flow = self.streams[usize::from(mark.stream)].flows.get(mark.flow as usize).copied().map(Flow::of);
+        let server = self.server(mac, flow.as_ref());
         let stream = &mut self.streams[usize::from(mark.stream)];
         stream.received += 1;
-        stream.seen = true;
         stream.highest = stream.highest.max(unwrapped(mark.sequence, stream.highest));
         if let Some(to) = self.servers.get_mut(usize::from(server)) {
             to.received.packets += 1;
             to.received.bytes += bytes;
             self.verdicts.wrong_mac += u64::from(self.strict && !to.listed);
         }
-        let new = match stream.flows.get_mut(mark.flow as usize) {
+        let new = match &mut flow {
             Some(flow) => {
                 let first = flow.window == 0;
                 if first {
@@ -132,7 +136,9 @@ impl Judge {
                     }
                 }
                 flow.server = server;
-                flow.count(mark.flow_sequence, &mut self.verdicts)
+                let new = flow.count(mark.flow_sequence, &mut self.verdicts);
+                stream.flows[mark.flow as usize] = flow.kept();
+                new
             }
             None => {
                 self.verdicts.untracked += 1;
@@ -163,9 +169,9 @@ impl Judge {
         verdicts
     }
 
-    /// Bytes that are in use for flows.
+    /// Bytes that flows take.
     pub fn flow_bytes(&self) -> u64 {
-        self.streams.iter().map(|stream| (stream.flows.len() * BYTES_PER_FLOW) as u64).sum()
+        self.streams.iter().map(|stream| stream.flows_seen * BYTES_PER_FLOW as u64).sum()
     }
 
     /// The streams that came.
@@ -193,35 +199,20 @@ impl Judge {
         self.servers.iter().map(report).collect()
     }
 
-    /// Makes room for a flow, if there may be some. Says whether there is.
-    #[inline]
-    fn room_for(&mut self, mark: &Mark) -> bool {
-        let (stream, flow) = (usize::from(mark.stream), mark.flow as usize);
-        flow < self.streams[stream].flows.len() || self.grow(stream, flow)
-    }
-
     #[cold]
-    fn grow(&mut self, stream: usize, flow: usize) -> bool {
-        let elsewhere: usize = self.streams.iter().map(|stream| stream.flows.len()).sum();
-        let flows = &mut self.streams[stream].flows;
-        let most =
-            (self.most_flows + flows.len() - elsewhere.min(self.most_flows + flows.len())).min(MAX_FLOWS as usize);
-        if flow >= most {
-            return false;
-        }
-        let wanted = (flow + 1).next_power_of_two().max(FIRST_FLOWS).min(most);
-        flows.resize(wanted, Flow::default());
-        true
+    fn begin(&mut self, mark: &Mark) {
+        let stream = &mut self.streams[usize::from(mark.stream)];
+        stream.seen = true;
+        stream.flows = vec![Kept::default(); self.most_flows];
     }
 
     /// The number of an address, which is most likely where the flow's last frame went.
     #[inline]
-    fn server(&mut self, mac: MacAddress, mark: &Mark, known: bool) -> u16 {
-        if known {
-            let last = self.streams[usize::from(mark.stream)].flows[mark.flow as usize].server;
-            if self.servers.get(usize::from(last)).is_some_and(|server| server.mac == mac) {
-                return last;
-            }
+    fn server(&mut self, mac: MacAddress, flow: Option<&Flow>) -> u16 {
+        if let Some(flow) = flow
+            && self.servers.get(usize::from(flow.server)).is_some_and(|server| server.mac == mac)
+        {
+            return flow.server;
         }
         match self.by_mac.get(&mac) {
             Some(number) => *number,
@@ -250,6 +241,17 @@ impl Stream {
 }
 
 impl Flow {
+    #[inline]
+    fn of([window, rest]: Kept) -> Self {
+        let [n0, n1, n2, n3, s0, s1, _, _] = rest.to_le_bytes();
+        Self { window, next: u32::from_le_bytes([n0, n1, n2, n3]), server: u16::from_le_bytes([s0, s1]) }
+    }
+
+    #[inline]
+    fn kept(self) -> Kept {
+        [self.window, u64::from(self.next) | u64::from(self.server) << 32]
+    }
+
     /// Notes a frame of the flow by its number. Returns whether it came for the first time, as far as is known.
     #[inline]
     fn count(&mut self, sequence: u32, verdicts: &mut Verdicts) -> bool {

@@ -164,7 +164,7 @@ pub struct SinkReport {
     pub real_servers: Vec<RealServerReport>,
     /// Bytes for each flow that is remembered.
     pub bytes_per_flow: usize,
-    /// Bytes that flows took.
+    /// Bytes that the flows which came take.
     pub flow_bytes: u64,
     /// What was not as asked for, or could not be read, one sentence each.
     pub warnings: Vec<String>,
