@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 OPTIONAL = {
-    # Before Linux 6.8 pktgen does not know the flag.
+    # Older kernels' pktgen does not know the flag.
     "flag !SHARED",
 }
 
