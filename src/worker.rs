@@ -2,18 +2,25 @@
 //!
 //! Nothing in it depends on another worker. The forwarding table and the clock are read once for a burst.
 
+mod meter;
+mod outgoing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::capture::{Burst, Staged, Tap};
+use crate::capture::Tap;
 use crate::clock;
-use crate::counters::{FlowCounters, Outcomes, WorkerCounters};
+use crate::counters::cost::Stage;
+use crate::counters::{FlowCounters, WorkerCounters};
 use crate::flow::WorkerFlows;
 use crate::forward::{Counts, Prepared, decide, look_up, prepare};
 use crate::port::{Frame, Port};
 use crate::table::{ForwardingTable, Reader};
-use crate::verdict::{DropReason, Route, Verdict};
+use crate::verdict::{DropReason, Verdict};
+
+use meter::Meter;
+use outgoing::{Account, Outgoing, Tally};
 
 /// How long an idle worker sleeps at most, so that it sees a stop in time.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
@@ -70,21 +77,7 @@ pub struct Worker<P: Port> {
     outgoing: Vec<Outgoing<P::Frame>>,
     /// Where captures listen, if they can.
     tap: Option<Tap>,
-}
-
-struct Outgoing<F> {
-    frames: Vec<F>,
-    /// What is to be counted of each of them.
-    accounts: Vec<Account>,
-    /// While a capture runs, what it has of each of them; else empty.
-    staged: Vec<Staged>,
-}
-
-#[derive(Clone, Copy)]
-struct Account {
-    route: Route,
-    bytes: u64,
-    received_ns: Option<u64>,
+    meter: Meter,
 }
 
 impl<P: Port> Worker<P> {
@@ -98,17 +91,13 @@ impl<P: Port> Worker<P> {
     ) -> Self {
         let egresses = settings.egress_queues.iter().map(Vec::len).max().unwrap_or(0);
         let batch = settings.batch;
-        let outgoing = || Outgoing {
-            frames: Vec::with_capacity(batch),
-            accounts: Vec::with_capacity(batch),
-            staged: Vec::with_capacity(batch),
-        };
         counters.frames_total.set(port.census().total());
         let mut worker = Self {
             flows,
             received: Vec::with_capacity(batch),
             prepared: Vec::with_capacity(batch),
-            outgoing: (0..egresses).map(|_| outgoing()).collect(),
+            outgoing: (0..egresses).map(|_| Outgoing::with_capacity(batch)).collect(),
+            meter: Meter::new(port.system_calls()),
             settings,
             port,
             tables,
@@ -130,42 +119,62 @@ impl<P: Port> Worker<P> {
 
     /// Works until `stop` is set, then finishes what is on its way.
     pub fn run(mut self, stop: &AtomicBool) {
-        let mut last_cycles = clock::cycles();
+        self.meter = Meter::new(self.port.system_calls());
         let mut idle_since_ns = None;
         while !stop.load(Ordering::Relaxed) {
-            let busy = self.turn();
+            let busy = self.poll_queues();
             if busy {
                 idle_since_ns = None;
             } else {
                 self.idle(&mut idle_since_ns);
             }
-            let now_cycles = clock::cycles();
-            self.account_turn(busy, now_cycles.wrapping_sub(last_cycles));
-            last_cycles = now_cycles;
+            self.end_turn(busy);
         }
         self.finish();
     }
 
     /// One turn over all queues. Returns whether there was anything to do.
     pub fn turn(&mut self) -> bool {
+        let busy = self.poll_queues();
+        self.end_turn(busy);
+        busy
+    }
+
+    fn poll_queues(&mut self) -> bool {
         let mut busy = false;
         for queue in 0..self.port.queues() {
-            busy |= self.port.complete(queue) > 0;
+            self.meter.begin_part();
+            // Nothing is marked where nothing was found: a look in vain goes to what follows, and to idle time in the end.
+            if self.port.complete(queue, &self.counters.completion) > 0 {
+                busy = true;
+                self.meter.mark(Stage::Complete, self.port.system_calls());
+            }
             let count = self.port.rx_burst(queue, &mut self.received, self.settings.batch);
             if count > 0 {
                 busy = true;
-                self.counters.count_batch(count);
+                self.meter.burst(&self.counters, count);
+                self.meter.mark(Stage::Receive, self.port.system_calls());
                 self.forward_burst(queue);
             }
             self.port.kick_tx(queue);
+            if busy {
+                self.meter.mark(Stage::Send, self.port.system_calls());
+            }
             // Where frames are short this may be all that there is to do, and the statistics are to show it.
             busy |= self.port.refill(queue) > 0;
             self.port.kick_rx(queue);
+            if busy {
+                self.meter.mark(Stage::Refill, self.port.system_calls());
+            }
         }
         if busy {
             self.publish_census();
         }
         busy
+    }
+
+    fn end_turn(&mut self, busy: bool) {
+        self.meter.end_turn(&self.counters, busy, self.port.system_calls());
     }
 
     /// The port, for tests that play the kernel.
@@ -175,15 +184,16 @@ impl<P: Port> Worker<P> {
 
     /// Decides on a burst and sends it.
     fn forward_burst(&mut self, queue: usize) {
-        let Self { settings, port, tables, counters, flows, received, prepared, outgoing, tap } = self;
+        let Self { settings, port, tables, counters, flows, received, prepared, outgoing, tap, meter } = self;
         let table = tables.pin();
         counters.table_generation.set(table.generation());
-        let now_ns = clock::monotonic_ns();
+        let now_ns = port.received_at_ns();
         let now_s = clock::to_seconds(now_ns);
         flows.period = now_ns >> PERIOD_SHIFT;
         let running = tap.as_ref().and_then(Tap::running);
         let capture = running.as_ref().and_then(|running| running.burst(queue, received.len(), &table, now_ns));
-        let tally = Tally { worker: settings.worker, counters, table: &table, capture: capture.as_ref() };
+        let tally =
+            Tally { worker: settings.worker, counters, table: &table, burst_ns: now_ns, capture: capture.as_ref() };
         // Each step is taken for all frames before the next: what that needs is fetched meanwhile.
         prepared.clear();
         prepared.extend(received.iter_mut().map(|frame| prepare(port.bytes_mut(frame), &table, flows)));
@@ -209,6 +219,7 @@ impl<P: Port> Worker<P> {
         }
         flows.sweep(SWEPT_PER_BURST, now_s, table.connections());
         count_flows(&counters.flows, &counts);
+        meter.mark(Stage::Forward, port.system_calls());
         for (egress, outgoing) in outgoing.iter_mut().enumerate() {
             if !outgoing.frames.is_empty() {
                 if let Some(capture) = tally.capture {
@@ -241,16 +252,6 @@ impl<P: Port> Worker<P> {
         self.port.wait(if sending { SLEEP_WHILE_SENDING } else { LONGEST_SLEEP });
     }
 
-    fn account_turn(&self, busy: bool, cycles: u64) {
-        let (turns, spent) = if busy {
-            (&self.counters.busy_turns, &self.counters.busy_cycles)
-        } else {
-            (&self.counters.idle_turns, &self.counters.idle_cycles)
-        };
-        turns.add(1);
-        spent.add(cycles);
-    }
-
     /// Receives what is still on its way and waits for what was sent, for a bounded time.
     fn finish(&mut self) {
         let start_ns = clock::monotonic_ns();
@@ -278,60 +279,6 @@ impl<P: Port> Worker<P> {
     }
 }
 
-impl<F: Frame> Outgoing<F> {
-    /// Shows all frames to a capture: once they are submitted their bytes are the kernel's.
-    #[cold]
-    #[inline(never)]
-    fn stage<P: Port<Frame = F>>(&mut self, port: &mut P, capture: &Burst<'_>, egress: Option<u8>) {
-        for (frame, account) in self.frames.iter_mut().zip(&self.accounts) {
-            let bytes = port.bytes_mut(frame);
-            self.staged.push(capture.staged(account.route, egress, account.received_ns, bytes));
-        }
-    }
-
-    /// Submits all frames to the TX ring of `queue`. A full ring is held against for `hold` in all, however slowly it
-    /// drains meanwhile: the other queues wait, too. What is left then, and everything where there is no queue, is
-    /// dropped.
-    fn send<P: Port<Frame = F>>(&mut self, port: &mut P, queue: Option<usize>, hold: Duration, tally: &Tally<'_>) {
-        let Some(queue) = queue else {
-            self.drop_all(port, DropReason::NoEgress, tally);
-            return;
-        };
-        let mut full_since_ns = None;
-        loop {
-            let sent = port.tx_burst(queue, &mut self.frames);
-            let now_ns = clock::monotonic_ns();
-            tally.sent(self.accounts.get(..sent).unwrap_or(&[]), now_ns);
-            self.accounts.drain(..sent);
-            if let Some(capture) = tally.capture {
-                capture.sent(self.staged.drain(..sent.min(self.staged.len())));
-            }
-            if self.frames.is_empty() {
-                return;
-            }
-            let since_ns = *full_since_ns.get_or_insert(now_ns);
-            if u128::from(now_ns.saturating_sub(since_ns)) > hold.as_nanos() {
-                self.drop_all(port, DropReason::TxRingFull, tally);
-                return;
-            }
-            port.kick_tx(queue);
-            port.complete(queue);
-        }
-    }
-
-    fn drop_all<P: Port<Frame = F>>(&mut self, port: &mut P, reason: DropReason, tally: &Tally<'_>) {
-        let mut staged = self.staged.drain(..);
-        for (mut frame, account) in self.frames.drain(..).zip(self.accounts.drain(..)) {
-            tally.drop_routed(reason, account.route, account.bytes);
-            if let (Some(capture), Some(staged)) = (tally.capture, staged.next()) {
-                let bytes = port.bytes_mut(&mut frame);
-                capture.not_sent(staged, reason, account.route, account.received_ns, bytes);
-            }
-            port.release(frame);
-        }
-    }
-}
-
 /// Adds what a burst did to the flow tables. Most bursts do little that is counted.
 #[inline]
 fn count_flows(counters: &FlowCounters, counts: &Counts) {
@@ -347,67 +294,5 @@ fn count_flows(counters: &FlowCounters, counts: &Counts) {
     ];
     for (counter, count) in pairs.into_iter().filter(|(_, count)| *count > 0) {
         counter.add(count);
-    }
-}
-
-/// Where verdicts are counted: the worker's own cells; and who watches.
-struct Tally<'a> {
-    worker: usize,
-    counters: &'a WorkerCounters,
-    table: &'a ForwardingTable,
-    /// The capture that runs.
-    capture: Option<&'a Burst<'a>>,
-}
-
-impl Tally<'_> {
-    #[inline]
-    fn sent(&self, accounts: &[Account], now_ns: u64) {
-        let (mut bytes, mut stamped) = (0, 0);
-        for account in accounts {
-            bytes += account.bytes;
-            stamped += u64::from(account.received_ns.is_some());
-            self.for_each(Some(account.route.service), Some(account.route.real_server), |cell| {
-                cell.count_tx(1, account.bytes)
-            });
-        }
-        let sent = accounts.len() as u64;
-        self.counters.outcomes.count_tx(sent, bytes);
-        if stamped < sent {
-            self.counters.unstamped.add(sent - stamped);
-        }
-        let stamps = accounts.iter().filter_map(|account| account.received_ns);
-        self.counters.latency.record_all(stamps.map(|received_ns| now_ns.saturating_sub(received_ns)));
-    }
-
-    /// Counts a frame that is dropped as soon as it is decided on, and gives it back.
-    fn drop_frame<P: Port>(
-        &self,
-        reason: DropReason,
-        whose: (Option<u32>, Option<u32>),
-        mut frame: P::Frame,
-        port: &mut P,
-    ) {
-        self.drop(reason, whose.0, whose.1, frame.len() as u64);
-        if let Some(capture) = self.capture {
-            capture.dropped(reason, whose, frame.received_ns(), port.bytes_mut(&mut frame));
-        }
-        port.release(frame);
-    }
-
-    fn drop_routed(&self, reason: DropReason, route: Route, bytes: u64) {
-        self.drop(reason, Some(route.service), Some(route.real_server), bytes);
-    }
-
-    fn drop(&self, reason: DropReason, service: Option<u32>, real_server: Option<u32>, bytes: u64) {
-        self.counters.outcomes.count_drop(reason, bytes);
-        self.for_each(service, real_server, |cell| cell.count_drop(reason, bytes));
-    }
-
-    #[inline]
-    fn for_each(&self, service: Option<u32>, real_server: Option<u32>, count: impl Fn(&Outcomes)) {
-        let service = service.and_then(|at| self.table.services().get(at as usize)?.outcomes.of(self.worker));
-        let real_server =
-            real_server.and_then(|at| self.table.real_servers().get(at as usize)?.outcomes.of(self.worker));
-        service.into_iter().chain(real_server).for_each(count);
     }
 }

@@ -23,8 +23,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pointsman::cli;
+use pointsman::counters::cost::{Stage, SystemCall};
 use pointsman::stats::collect::{CollectError, Collector};
-use pointsman::stats::report::{Report, XdpCounts};
+use pointsman::stats::report::{Latency, Report, WorkerReport, XdpCounts};
 use pointsman::stats::sampler::{Sampler, WriteError, write};
 use pointsman::stats::schema;
 use pointsman::table::ForwardingTable;
@@ -311,7 +312,15 @@ proptest! {
         prop_assert_eq!(report.totals.latency.count, count);
         let misses: u64 = report.workers.iter().map(|worker| worker.flows.fragment_misses).sum();
         prop_assert_eq!(report.totals.flows.fragment_misses, misses);
+        for (total, of) in [
+            (&report.totals.queueing, (|worker| &worker.queueing) as fn(&WorkerReport) -> &Latency),
+            (&report.totals.processing, |worker| &worker.processing),
+            (&report.totals.completion, |worker| &worker.completion),
+        ] {
+            prop_assert_eq!(total.count, report.workers.iter().map(|worker| of(worker).count).sum::<u64>());
+        }
         for worker in &report.workers {
+            prop_assert_eq!(worker.cost.sum(), worker.cycles.busy.wrapping_add(worker.cycles.idle));
             let mine = queues().filter(|queue| queue.worker == worker.worker);
             prop_assert_eq!(worker.received.packets, mine.map(|queue| queue.rx.packets).sum::<u64>());
             prop_assert_eq!(worker.batch_sizes.first().map(|size| (size.from, size.to)), Some((1, Some(1))));
@@ -385,10 +394,14 @@ fn the_text_tells_what_the_document_does() {
     let mut rings = Kernel::default();
     rings.xdp[0].redirected = 12_345_678;
     let director = director(rings);
-    director.workers[0].busy_cycles.set(1);
-    director.workers[0].idle_cycles.set(3);
+    director.workers[0].cost.stages[Stage::Forward.index()].set(1);
+    director.workers[0].cost.idle.set(3);
     director.workers[0].outcomes.count_drop(DropReason::MtuExceeded, 1600);
     director.workers[0].latency.record_all([1234; 10].into_iter());
+    director.workers[0].queueing.record_n(1000, 10);
+    director.workers[0].cost.system_calls[SystemCall::Sendto.index()].busy_cycles.set(2);
+    director.workers[0].cost.system_calls[SystemCall::Poll.index()].idle_cycles.set(6);
+    director.queues[0][0].rx_packets.set(1);
     director.workers[1].flows.new.set(1_000);
     director.workers[1].flows.peer_hits.set(7);
     director.workers[0].flows.fragment_hits.set(2);
@@ -399,15 +412,20 @@ fn the_text_tells_what_the_document_does() {
     for line in [
         "Interface d0, native XDP",
         "  redirected 12.35 M, passed 0, not our MAC 0, malformed 0, no socket 0,",
-        "      0      0 copy              0         0         0         0         0",
+        "      0      0 copy              1         0         0         0         0",
         "      0      0 zero-copy         0         0         0         0         0",
-        "       0    -  25.0 %         0         0         1         0      -         0",
+        "       0    -  25.0 %         1         0         1         0      -         0",
         "       1 usual  65.54 kB     1,000         0         0         7         0",
         "  fragments: 5 by their first one, 0 by their addresses",
         "    192.168.88.200        2  66.5 %         0         0  02:00:00:00:01:02 d0",
         "  mtu_exceeded             1",
+        "  worker 0: busy 3: receive 0, forward 1, send 0, complete 0, refill 0, other 0,",
+        "            sendto 2, recvfrom 0, poll 6, idle 3",
+        "  worker 1: busy -: receive -, forward -, send -, complete -, refill -, other -,",
+        "  queued  1.00 us  1.00 us  1.00 us  1.00 us  1.00 us  1.00 us  1.00 us  1.00 us",
+        "  done          -        -        -        -        -        -        -        -",
         "  all     1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us  1.23 us",
-        "  received = sent + dropped                off by -1",
+        "  received = sent + dropped                exact",
         "  frames = free + lent to the kernel       exact",
     ] {
         assert!(text.lines().any(|printed| printed == line), "{line:?} is not in\n{text}");

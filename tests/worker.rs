@@ -20,10 +20,12 @@ use std::time::{Duration, Instant};
 
 use packets::{CLIENT, CLIENT6, VIP, VIP6};
 use pointsman::counters::WorkerCounters;
+use pointsman::counters::latency::LatencyHistogram;
 use pointsman::flow::WorkerFlows;
 use pointsman::port::memory::{MemoryFrame, MemoryPort};
 use pointsman::port::{Census, Port};
 use pointsman::service::{Protocol, ServiceKey};
+use pointsman::stats::report::Cost;
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
     Scheduler, ServicePlan, Standing, TablePlan,
@@ -196,7 +198,22 @@ proptest! {
         let dropped: u64 = bench.counters.outcomes.drops.iter().map(|count| count.get()).sum();
         prop_assert_eq!(tx + dropped, bench.delivered, "received = tx + drops");
         prop_assert_eq!(bench.sent.len() as u64, tx);
-        prop_assert_eq!(bench.counters.latency.snapshot().unwrap().len(), tx);
+        for times in [&bench.counters.latency, &bench.counters.queueing, &bench.counters.processing] {
+            prop_assert_eq!(times.snapshot().unwrap().len(), tx);
+        }
+        prop_assert_eq!(bench.counters.completion.snapshot().unwrap().len(), tx, "all came back");
+        let total = |times: &LatencyHistogram| times.total_ns();
+        prop_assert_eq!(
+            total(&bench.counters.latency),
+            total(&bench.counters.queueing) + total(&bench.counters.processing),
+            "to the nanosecond: both parts end and begin with the same reading of the clock"
+        );
+        let bursts: u64 = bench.counters.batches.iter().map(|batch| batch.bursts.get()).sum();
+        let packets: u64 = bench.counters.batches.iter().map(|batch| batch.packets.get()).sum();
+        prop_assert!(packets == bench.delivered && bursts <= packets);
+        let (_, cycles) = Cost::read(&bench.counters.cost);
+        let in_batches: u64 = bench.counters.batches.iter().map(|batch| batch.cycles.get()).sum();
+        prop_assert!(in_batches <= cycles.busy, "bursts have no more than the time of busy turns");
         let bytes: usize = bench.sent.iter().map(Vec::len).sum();
         prop_assert_eq!(bench.counters.outcomes.tx_bytes.get(), bytes as u64);
         if !two_arms {
@@ -266,8 +283,8 @@ impl Port for Trickle {
         self.0.transmit(queue, 1);
     }
 
-    fn complete(&mut self, queue: usize) -> usize {
-        self.0.complete(queue)
+    fn complete(&mut self, queue: usize, times: &LatencyHistogram) -> usize {
+        self.0.complete(queue, times)
     }
 
     fn refill(&mut self, queue: usize) -> usize {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use pointsman::clock;
+use pointsman::counters::latency::LatencyHistogram;
 use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, forward};
 use pointsman::port::{Census, Frame, Port};
@@ -131,7 +132,7 @@ impl Port for BenchPort {
 
     fn kick_tx(&mut self, _: usize) {}
 
-    fn complete(&mut self, _: usize) -> usize {
+    fn complete(&mut self, _: usize, _: &LatencyHistogram) -> usize {
         0
     }
 

@@ -11,7 +11,7 @@ use crate::control::client::{Client, ClientError};
 use crate::flow::MemoryKind;
 use crate::stats::report::{
     Drops, HealthCheckReport, HealthState, InterfaceReport, Latency, QueueReport, RealServerReport, Report,
-    StandingReport, VirtualServiceReport, WorkerReport,
+    StandingReport, Totals, VirtualServiceReport, WorkerReport,
 };
 
 /// Columns that the text fits in.
@@ -68,6 +68,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "up {}, forwarding table {generation}", duration(report.uptime_ns))?;
     print_interfaces(&report.interfaces, out)?;
     print_workers(&report.workers, out)?;
+    print_costs(&report.workers, out)?;
     print_flows(report, out)?;
     writeln!(out, "\nVirtual services")?;
     for service in &report.virtual_services {
@@ -153,6 +154,31 @@ fn print_workers(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<(
             count(worker.unstamped),
             count(worker.table_generation),
         )?;
+    }
+    Ok(())
+}
+
+/// Where the cycles of the workers went, for each packet that they received.
+fn print_costs(workers: &[WorkerReport], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nCycles for each packet received, since the start")?;
+    for WorkerReport { worker, received, cycles, cost, .. } in workers {
+        let each = |cycles: u64| cycles.checked_div(received.packets).map_or("-".to_owned(), count);
+        let calls = &cost.system_calls;
+        let parts = [
+            ("receive", cost.receive),
+            ("forward", cost.forward),
+            ("send", cost.send),
+            ("complete", cost.complete),
+            ("refill", cost.refill),
+            ("other", cost.other),
+            ("sendto", calls.sendto.cycles),
+            ("recvfrom", calls.recvfrom.cycles),
+            ("poll", calls.poll.cycles),
+        ];
+        let busy = format!("busy {}:", each(cycles.busy));
+        let parts = parts.map(|(name, cycles)| format!("{name} {},", each(cycles)));
+        let idle = format!("idle {}", each(cost.idle));
+        wrap_pieces(out, &format!("  worker {worker}: "), [busy].into_iter().chain(parts).chain([idle]), WIDTH)?;
     }
     Ok(())
 }
@@ -261,9 +287,9 @@ fn print_drops(drops: &Drops, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn print_latency(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let merged = &report.totals.latency;
-    writeln!(out, "\nLatency from the XDP hook to the TX ring: {} frames", count(merged.count))?;
-    if merged.count == 0 {
+    let Totals { latency, queueing, processing, completion, .. } = &report.totals;
+    writeln!(out, "\nLatency from the XDP hook to the TX ring: {} frames", count(latency.count))?;
+    if latency.count == 0 && processing.count == 0 {
         return Ok(());
     }
     let columns = ["min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
@@ -273,7 +299,12 @@ fn print_latency(report: &Report, out: &mut impl Write) -> io::Result<()> {
             write_row(&format!("w{}", worker.worker), &latency_cells(&worker.latency), out)?;
         }
     }
-    write_row("all", &latency_cells(merged), out)
+    for (label, times) in [("all", latency), ("queued", queueing), ("worked", processing), ("done", completion)] {
+        write_row(label, &latency_cells(times), out)?;
+    }
+    let legend = "queued: from the XDP hook until a worker read the frame; worked: from there to the TX ring; done: from \
+                  there until the worker saw that it was sent (an upper bound)";
+    wrap(out, "  ", legend, WIDTH)
 }
 
 fn latency_cells(latency: &Latency) -> [String; 8] {

@@ -42,22 +42,68 @@ impl LatencyHistogram {
     /// Counts each of these values. Only the owning thread may call this.
     #[inline]
     pub fn record_all(&self, values_ns: impl Iterator<Item = u64>) {
-        let (mut total_ns, mut max_ns, mut min_complement_ns) = (0u64, 0, 0);
+        let mut sums = Sums::default();
         for value_ns in values_ns {
-            if let Some(count) = self.counts.get(index_of(value_ns.min(MAX_NS))) {
-                count.add(1);
-            }
-            total_ns = total_ns.wrapping_add(value_ns);
-            max_ns = value_ns.max(max_ns);
-            min_complement_ns = (!value_ns).max(min_complement_ns);
+            self.count(value_ns, 1);
+            sums.add(value_ns, 1);
         }
-        self.total_ns.add(total_ns);
-        if max_ns > self.max_ns.get() {
-            self.max_ns.set(max_ns);
+        self.note(&sums);
+    }
+
+    /// Counts a value that `times` frames share. Only the owning thread may call this.
+    #[inline]
+    pub fn record_n(&self, value_ns: u64, times: u64) {
+        if times > 0 {
+            self.count(value_ns, times);
+            let mut sums = Sums::default();
+            sums.add(value_ns, times);
+            self.note(&sums);
+        }
+    }
+
+    /// Counts each of these values, of which most are the same as the one before. Returns how many there were. Only the
+    /// owning thread may call this.
+    #[inline]
+    pub fn record_runs(&self, values_ns: impl Iterator<Item = u64>) -> u64 {
+        let mut sums = Sums::default();
+        let (mut all, mut run, mut run_ns) = (0, 0, 0);
+        for value_ns in values_ns {
+            all += 1;
+            if value_ns != run_ns {
+                self.end_run(run_ns, run, &mut sums);
+                (run, run_ns) = (0, value_ns);
+            }
+            run += 1;
+        }
+        self.end_run(run_ns, run, &mut sums);
+        self.note(&sums);
+        all
+    }
+
+    #[inline]
+    fn end_run(&self, value_ns: u64, times: u64, sums: &mut Sums) {
+        if times > 0 {
+            self.count(value_ns, times);
+            sums.add(value_ns, times);
+        }
+    }
+
+    #[inline]
+    fn count(&self, value_ns: u64, times: u64) {
+        if let Some(count) = self.counts.get(index_of(value_ns.min(MAX_NS))) {
+            count.add(times);
+        }
+    }
+
+    #[inline]
+    fn note(&self, sums: &Sums) {
+        self.total_ns.add(sums.total_ns);
+        if sums.max_ns > self.max_ns.get() {
+            self.max_ns.set(sums.max_ns);
         }
         // Kept as a complement, so that the start value of 0 says "none yet".
-        if min_complement_ns > self.min_complement_ns.get() {
-            self.min_complement_ns.set(min_complement_ns);
+        if sums.min_complement_ns > self.min_complement_ns.get() {
+            self.min_complement_ns.set(sums.min_complement_ns);
         }
     }
 
@@ -87,6 +133,23 @@ impl LatencyHistogram {
             }
         }
         Ok(histogram)
+    }
+}
+
+/// What a burst adds to the sums of a histogram.
+#[derive(Default)]
+struct Sums {
+    total_ns: u64,
+    max_ns: u64,
+    min_complement_ns: u64,
+}
+
+impl Sums {
+    #[inline]
+    fn add(&mut self, value_ns: u64, times: u64) {
+        self.total_ns = self.total_ns.wrapping_add(value_ns.wrapping_mul(times));
+        self.max_ns = value_ns.max(self.max_ns);
+        self.min_complement_ns = (!value_ns).max(self.min_complement_ns);
     }
 }
 
@@ -141,6 +204,25 @@ mod tests {
             prop_assert_eq!(ours.total_ns(), values.iter().sum::<u64>());
             let extremes = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
             prop_assert_eq!(ours.extremes_ns(), Some(extremes));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_counted_as_their_values_one_by_one(runs in prop::collection::vec((0u64..4, 0u64..9), 0..40)) {
+            let [by_runs, by_number, one_by_one] = [(); 3].map(|()| LatencyHistogram::default());
+            let values: Vec<u64> = runs
+                .iter()
+                .flat_map(|&(value, times)| std::iter::repeat_n(value * 1_000, usize::try_from(times).unwrap()))
+                .collect();
+            prop_assert_eq!(by_runs.record_runs(values.iter().copied()), values.len() as u64);
+            runs.iter().for_each(|&(value, times)| by_number.record_n(value * 1_000, times));
+            values.iter().for_each(|&value| one_by_one.record_all(std::iter::once(value)));
+            for histogram in [by_runs, by_number] {
+                prop_assert_eq!(histogram.snapshot().unwrap(), one_by_one.snapshot().unwrap());
+                prop_assert_eq!(histogram.total_ns(), one_by_one.total_ns());
+                prop_assert_eq!(histogram.extremes_ns(), one_by_one.extremes_ns());
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! ever grow; who wants a rate takes two readings.
 
 pub mod connections;
+pub mod cost;
 pub mod latency;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
+use cost::{BatchCounters, CostCounters};
 use latency::LatencyHistogram;
 
 use crate::verdict::DropReason;
@@ -110,15 +112,13 @@ pub struct WorkerCounters {
     /// Frames sent without a valid stamp of the XDP program: their latency is unknown and not recorded.
     pub unstamped: Counter,
     /// Bursts by their number of frames: bucket `i` holds sizes from `2^i` to `2^(i+1) - 1`.
-    pub batches: [Counter; BATCH_BUCKETS],
+    pub batches: [BatchCounters; BATCH_BUCKETS],
     /// Turns of the loop that found frames or completions.
     pub busy_turns: Counter,
     /// Turns that found nothing.
     pub idle_turns: Counter,
-    /// Time-stamp counter cycles spent in busy turns.
-    pub busy_cycles: Counter,
-    /// Cycles spent in idle turns, sleeping included.
-    pub idle_cycles: Counter,
+    /// Where its cycles went.
+    pub cost: CostCounters,
     /// Times the worker went to sleep in `poll`.
     pub sleeps: Counter,
     /// What the flow tables did.
@@ -134,15 +134,19 @@ pub struct WorkerCounters {
     pub frames_quarantined: Counter,
     /// Nanoseconds from the XDP hook to the TX ring, of every stamped frame that was sent.
     pub latency: LatencyHistogram,
+    /// Of the same frames, nanoseconds from the XDP hook until their burst was read.
+    pub queueing: LatencyHistogram,
+    /// Of every frame that was sent, nanoseconds from the reading of its burst to the TX ring.
+    pub processing: LatencyHistogram,
+    /// Of every frame that came back, nanoseconds from the TX ring until it was found in the completion ring.
+    pub completion: LatencyHistogram,
 }
 
-impl WorkerCounters {
-    /// Counts a burst of `frames`, which must not be 0.
-    #[inline]
-    pub fn count_batch(&self, frames: usize) {
-        let bucket = (usize::BITS - 1).saturating_sub(frames.leading_zeros()) as usize;
-        self.batches[bucket.min(BATCH_BUCKETS - 1)].add(1);
-    }
+/// The bucket of [`WorkerCounters::batches`] for bursts of `frames`, which must not be 0.
+#[inline]
+pub fn batch_bucket(frames: usize) -> usize {
+    let bucket = (usize::BITS - 1).saturating_sub(frames.leading_zeros()) as usize;
+    bucket.min(BATCH_BUCKETS - 1)
 }
 
 /// What a worker's flow tables did.

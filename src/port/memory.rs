@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Census, Frame, Ledger, Place, Port};
+use crate::clock;
+use crate::counters::latency::LatencyHistogram;
 
 /// A frame of a [`MemoryPort`].
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct MemoryPort {
     free: Vec<usize>,
     queues: Vec<MemoryQueue>,
     ledger: Ledger,
+    /// When each frame was last submitted.
+    submitted_ns: Vec<u64>,
     fill_ring: usize,
     tx_ring: usize,
 }
@@ -52,6 +56,7 @@ impl MemoryPort {
             free: (0..frames).collect(),
             queues: (0..queues).map(|_| MemoryQueue::default()).collect(),
             ledger: Ledger::new(frames),
+            submitted_ns: vec![0; frames],
             fill_ring,
             tx_ring,
         }
@@ -107,8 +112,12 @@ impl Port for MemoryPort {
     fn tx_burst(&mut self, queue: usize, frames: &mut Vec<MemoryFrame>) -> usize {
         let Some(queue) = self.queues.get_mut(queue) else { return 0 };
         let count = frames.len().min(self.tx_ring.saturating_sub(queue.tx.len() + queue.sent.len()));
+        let now_ns = clock::monotonic_ns();
         for frame in frames.drain(..count) {
             self.ledger.move_frame(frame.number, Place::Worker, Place::Tx);
+            if let Some(submitted_ns) = self.submitted_ns.get_mut(frame.number) {
+                *submitted_ns = now_ns;
+            }
             queue.tx.push_back(frame);
         }
         count
@@ -124,9 +133,12 @@ impl Port for MemoryPort {
         }
     }
 
-    fn complete(&mut self, queue: usize) -> usize {
+    fn complete(&mut self, queue: usize, times: &LatencyHistogram) -> usize {
         let Some(queue) = self.queues.get_mut(queue) else { return 0 };
         let count = queue.sent.len();
+        let now_ns = clock::monotonic_ns();
+        let submitted_ns = queue.sent.iter().filter_map(|number| self.submitted_ns.get(*number));
+        times.record_runs(submitted_ns.map(|submitted_ns| now_ns.saturating_sub(*submitted_ns)));
         for number in queue.sent.drain(..) {
             self.ledger.move_frame(number, Place::Tx, Place::Worker);
             self.free.push(number);

@@ -12,6 +12,10 @@ pub use ledger::{Census, Ledger, Place};
 
 use std::time::Duration;
 
+use crate::clock;
+use crate::counters::cost::SystemCalls;
+use crate::counters::latency::LatencyHistogram;
+
 /// A received frame in a worker's hands.
 pub trait Frame {
     /// Bytes from the destination MAC to the end, without frame check sequence.
@@ -50,8 +54,9 @@ pub trait Port {
     /// Has the kernel send what was submitted, if it needs to be told.
     fn kick_tx(&mut self, queue: usize);
 
-    /// Takes back the frames that the kernel has sent. Returns how many.
-    fn complete(&mut self, queue: usize) -> usize;
+    /// Takes back the frames that the kernel has sent, and records in `times` how long ago each was submitted. Returns
+    /// how many.
+    fn complete(&mut self, queue: usize, times: &LatencyHistogram) -> usize;
 
     /// Hands free frames to the kernel for receiving, as many as the queue may have. Returns how many.
     fn refill(&mut self, queue: usize) -> usize;
@@ -61,6 +66,24 @@ pub trait Port {
 
     /// Sleeps until a frame arrives, at most for `timeout`.
     fn wait(&mut self, timeout: Duration);
+
+    /// When the newest burst was received, by CLOCK_MONOTONIC in nanoseconds: before any of its bytes was looked at.
+    #[inline]
+    fn received_at_ns(&self) -> u64 {
+        clock::monotonic_ns()
+    }
+
+    /// When frames were last submitted, or were not for want of room, by the same clock.
+    #[inline]
+    fn submitted_at_ns(&self) -> u64 {
+        clock::monotonic_ns()
+    }
+
+    /// The system calls that it made.
+    #[inline]
+    fn system_calls(&self) -> SystemCalls {
+        SystemCalls::default()
+    }
 
     /// Where all frames are.
     fn census(&self) -> Census;

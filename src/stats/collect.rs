@@ -14,11 +14,11 @@ use hdrhistogram::AdditionError;
 
 use super::flows::{FlowActivity, FlowTableReport};
 use super::report::{
-    AttachMode, BatchSize, BusyIdle, ConnectionLimitReport, ConnectionsReport, Drops, Frames, HealthCheckReport,
-    Identity, InterfaceReport, KernelRingStatistics, Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION,
-    StandingReport, Totals, Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
+    AttachMode, BatchSize, BusyIdle, CompletionBy, ConnectionLimitReport, ConnectionsReport, Cost, Drops, Frames,
+    HealthCheckReport, Identity, InterfaceReport, KernelRingStatistics, Moment, QueueReport, RealServerReport, Report,
+    SCHEMA_VERSION, StandingReport, Totals, Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
 };
-use super::summary::LatencyReading;
+use super::summary::Times;
 use crate::clock;
 use crate::counters::latency::SnapshotError;
 use crate::counters::{Outcomes, PerWorker, QueueCounters, WorkerCounters};
@@ -145,7 +145,7 @@ impl Collector {
         let taken_at = Moment::now();
         let mut errors = Vec::new();
         let (generation, virtual_services) = self.virtual_services();
-        let (mut workers, latency) = self.workers()?;
+        let (mut workers, times) = self.workers()?;
         let queues = self.queues(&mut errors);
         for (worker, source) in workers.iter_mut().zip(&self.sources.workers) {
             let mine = || queues.iter().filter(|(_, queue)| queue.worker == source.worker).map(|(_, queue)| queue);
@@ -155,7 +155,7 @@ impl Collector {
             worker.frames.tx = outstanding(|queue| queue.tx.packets.saturating_sub(queue.tx_completed));
         }
         let interfaces = self.interfaces(queues, &mut errors);
-        let totals = totals(&workers, &latency)?;
+        let totals = totals(&workers, &times)?;
         Ok(Report {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -198,16 +198,16 @@ impl Collector {
         (table.generation(), services)
     }
 
-    /// The workers, without what their queues tell, and the latency of each.
-    fn workers(&self) -> Result<(Vec<WorkerReport>, Vec<LatencyReading>), SnapshotError> {
+    /// The workers, without what their queues tell, and the times of each one's frames.
+    fn workers(&self) -> Result<(Vec<WorkerReport>, Vec<Times>), SnapshotError> {
         let mut workers = Vec::with_capacity(self.sources.workers.len());
-        let mut latencies = Vec::with_capacity(self.sources.workers.len());
+        let mut all_times = Vec::with_capacity(self.sources.workers.len());
         for source in &self.sources.workers {
-            let latency = LatencyReading::of(&source.counters.latency)?;
-            workers.push(worker(source, &latency));
-            latencies.push(latency);
+            let times = Times::of(&source.counters)?;
+            workers.push(worker(source, &times));
+            all_times.push(times);
         }
-        Ok((workers, latencies))
+        Ok((workers, all_times))
     }
 
     /// All queues, with the names of their interfaces.
@@ -375,19 +375,24 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
     }
 }
 
-fn worker(source: &WorkerSource, latency: &LatencyReading) -> WorkerReport {
+fn worker(source: &WorkerSource, times: &Times) -> WorkerReport {
     let counters = &source.counters;
     let outcomes = OutcomesReading::of(std::iter::once(&counters.outcomes));
     let last = counters.batches.len() - 1;
-    let batch_sizes = counters.batches.iter().enumerate().map(|(at, count)| BatchSize {
+    let batch_sizes = counters.batches.iter().enumerate().map(|(at, batch)| BatchSize {
         from: 1 << at,
         to: (at < last).then(|| (2 << at) - 1),
-        count: count.get(),
+        count: batch.bursts.get(),
+        packets: batch.packets.get(),
+        cycles: batch.cycles.get(),
+        system_call_cycles: batch.system_call_cycles.get(),
     });
+    let (cost, cycles) = Cost::read(&counters.cost);
     WorkerReport {
         worker: source.worker,
         core: source.core,
-        cycles: BusyIdle { busy: counters.busy_cycles.get(), idle: counters.idle_cycles.get() },
+        cycles,
+        cost,
         turns: BusyIdle { busy: counters.busy_turns.get(), idle: counters.idle_turns.get() },
         sleeps: counters.sleeps.get(),
         received: Traffic::default(),
@@ -405,7 +410,12 @@ fn worker(source: &WorkerSource, latency: &LatencyReading) -> WorkerReport {
             quarantined: counters.frames_quarantined.get(),
             ..Frames::default()
         },
-        latency: latency.report(),
+        latency: times.total.report(),
+        queueing: times.queueing.report(),
+        processing: times.processing.report(),
+        completion: times.completion.report(),
+        // No driver's time stamps are asked for.
+        completion_by: CompletionBy::CompletionRing,
     }
 }
 
@@ -430,15 +440,15 @@ fn queue_of(worker: usize, source: &QueueSource) -> QueueReport {
     }
 }
 
-fn totals(workers: &[WorkerReport], latencies: &[LatencyReading]) -> Result<Totals, CollectError> {
+fn totals(workers: &[WorkerReport], all_times: &[Times]) -> Result<Totals, CollectError> {
     let mut drops = Drops(DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), 0)).collect());
     for (cause, count) in workers.iter().flat_map(|worker| &worker.drops.0) {
         let sum = drops.0.entry(cause.clone()).or_default();
         *sum = sum.wrapping_add(*count);
     }
-    let mut latency = LatencyReading::of(&crate::counters::latency::LatencyHistogram::default())?;
-    for of_worker in latencies {
-        latency.add(of_worker)?;
+    let mut times = Times::none()?;
+    for of_worker in all_times {
+        times.add(of_worker)?;
     }
     let traffic = |of: fn(&WorkerReport) -> Traffic| workers.iter().map(of).fold(Traffic::default(), Traffic::plus);
     let sum = |of: fn(&WorkerReport) -> u64| workers.iter().map(of).fold(0, u64::wrapping_add);
@@ -449,6 +459,9 @@ fn totals(workers: &[WorkerReport], latencies: &[LatencyReading]) -> Result<Tota
         drop_bytes: sum(|worker| worker.drop_bytes),
         unstamped: sum(|worker| worker.unstamped),
         flows: workers.iter().map(|worker| worker.flows).fold(FlowActivity::default(), FlowActivity::plus),
-        latency: latency.report(),
+        latency: times.total.report(),
+        queueing: times.queueing.report(),
+        processing: times.processing.report(),
+        completion: times.completion.report(),
     })
 }

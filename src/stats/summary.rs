@@ -3,7 +3,48 @@
 use hdrhistogram::{AdditionError, Histogram};
 
 use super::report::{Latency, LatencyBucket};
+use crate::counters::WorkerCounters;
 use crate::counters::latency::{LatencyHistogram, SIGNIFICANT_DIGITS, SnapshotError};
+
+/// What was read of the times of one worker's frames, or of several workers'.
+#[derive(Clone, Debug)]
+pub(super) struct Times {
+    /// XDP hook to TX ring.
+    pub(super) total: LatencyReading,
+    /// XDP hook to user space.
+    pub(super) queueing: LatencyReading,
+    /// User space to TX ring.
+    pub(super) processing: LatencyReading,
+    /// TX ring to completion.
+    pub(super) completion: LatencyReading,
+}
+
+impl Times {
+    /// Reads a worker's histograms.
+    pub(super) fn of(counters: &WorkerCounters) -> Result<Self, SnapshotError> {
+        // A frame is counted by these from the last to the first.
+        Ok(Self {
+            completion: LatencyReading::of(&counters.completion)?,
+            total: LatencyReading::of(&counters.latency)?,
+            queueing: LatencyReading::of(&counters.queueing)?,
+            processing: LatencyReading::of(&counters.processing)?,
+        })
+    }
+
+    /// Of no frame.
+    pub(super) fn none() -> Result<Self, SnapshotError> {
+        let none = LatencyReading::of(&LatencyHistogram::default())?;
+        Ok(Self { total: none.clone(), queueing: none.clone(), processing: none.clone(), completion: none })
+    }
+
+    /// Adds another worker's.
+    pub(super) fn add(&mut self, other: &Self) -> Result<(), AdditionError> {
+        self.total.add(&other.total)?;
+        self.queueing.add(&other.queueing)?;
+        self.processing.add(&other.processing)?;
+        self.completion.add(&other.completion)
+    }
+}
 
 /// What was read of one latency histogram, or of several.
 #[derive(Clone, Debug)]

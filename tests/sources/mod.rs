@@ -159,13 +159,17 @@ pub(crate) fn fill(director: &Director, value: &mut impl FnMut() -> u64) {
     let mut set = |counter: &Counter| counter.set(value());
     for worker in &director.workers {
         set_outcomes(&worker.outcomes, &mut set);
-        worker.batches.iter().for_each(&mut set);
+        for batch in &worker.batches {
+            [&batch.bursts, &batch.packets, &batch.cycles, &batch.system_call_cycles].into_iter().for_each(&mut set);
+        }
+        worker.cost.stages.iter().chain([&worker.cost.idle]).for_each(&mut set);
+        for call in &worker.cost.system_calls {
+            [&call.calls, &call.busy_cycles, &call.idle_cycles].into_iter().for_each(&mut set);
+        }
         for counter in [
             &worker.unstamped,
             &worker.busy_turns,
             &worker.idle_turns,
-            &worker.busy_cycles,
-            &worker.idle_cycles,
             &worker.sleeps,
             &worker.table_generation,
             &worker.frames_total,
@@ -207,7 +211,9 @@ pub(crate) fn fill(director: &Director, value: &mut impl FnMut() -> u64) {
     }
     for worker in &director.workers {
         for _ in 0..value() % 20 {
-            worker.latency.record_all(std::iter::repeat_n(value(), 1 + value() as usize % 1000));
+            for histogram in [&worker.latency, &worker.queueing, &worker.processing, &worker.completion] {
+                histogram.record_all(std::iter::repeat_n(value(), 1 + value() as usize % 1000));
+            }
         }
     }
 }

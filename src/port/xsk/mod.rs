@@ -23,6 +23,8 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 use super::{Census, Frame, Ledger, Place, Port};
 use crate::clock;
 use crate::counters::QueueCounters;
+use crate::counters::cost::{SystemCall, SystemCalls};
+use crate::counters::latency::LatencyHistogram;
 use crate::xdp::{STAMP_BYTES, STAMP_MAGIC};
 
 /// Bytes in front of a frame that its stamp takes.
@@ -71,6 +73,11 @@ pub struct XskPort {
     /// Descriptors on their way between a ring and the rest.
     scratch: Vec<FrameDesc>,
     ledger: Ledger,
+    /// When each frame was last submitted, by number.
+    submitted_ns: Box<[u64]>,
+    received_at_ns: u64,
+    submitted_at_ns: u64,
+    system_calls: SystemCalls,
     poll_fds: Vec<libc::pollfd>,
 }
 
@@ -195,6 +202,7 @@ impl Port for XskPort {
             return 0;
         }
         let now_ns = clock::monotonic_ns();
+        self.received_at_ns = now_ns;
         let (mut count, mut bytes) = (0, 0);
         for at in 0..received {
             if let Some(frame) = self.accept(at, now_ns) {
@@ -234,10 +242,16 @@ impl Port for XskPort {
         }
         // SAFETY: the frames are this UMEM's and in the worker's hands; those that were taken are removed below.
         let sent = unsafe { queue.tx.produce(&self.scratch[..offered]) };
+        let now_ns = clock::monotonic_ns();
+        self.submitted_at_ns = now_ns;
         let mut bytes = 0;
         for frame in frames.drain(..sent) {
             bytes += frame.len() as u64;
-            self.ledger.move_frame(frame.desc.addr() / self.frame_size, Place::Worker, Place::Tx);
+            let number = frame.desc.addr() / self.frame_size;
+            self.ledger.move_frame(number, Place::Worker, Place::Tx);
+            if let Some(submitted_ns) = self.submitted_ns.get_mut(number) {
+                *submitted_ns = now_ns;
+            }
         }
         if sent > 0 {
             queue.in_tx += sent as u64;
@@ -272,7 +286,7 @@ impl Port for XskPort {
         let mut untaken = u32::MAX;
         for _ in 0..queue.in_tx / COPY_MODE_TX_BUDGET + 2 {
             queue.counters.tx_kicks.add(1);
-            match socket::kick_tx(queue.fd) {
+            match self.system_calls.time(SystemCall::Sendto, || socket::kick_tx(queue.fd)) {
                 socket::Kick::Refused => {
                     queue.counters.tx_kick_errors.add(1);
                     return;
@@ -293,8 +307,9 @@ impl Port for XskPort {
     }
 
     #[inline]
-    fn complete(&mut self, queue: usize) -> usize {
-        let Some(queue) = self.queues.get_mut(queue) else { return 0 };
+    fn complete(&mut self, queue: usize, times: &LatencyHistogram) -> usize {
+        let Self { queues, ledger, submitted_ns, free, scratch, frame_size, .. } = self;
+        let Some(queue) = queues.get_mut(queue) else { return 0 };
         if queue.in_tx == 0 {
             return 0;
         }
@@ -302,20 +317,25 @@ impl Port for XskPort {
         loop {
             // SAFETY: the descriptors are those of this UMEM by the kernel's word, and each is checked against the
             // ledger before it counts as free.
-            let count = unsafe { queue.completion.consume(&mut self.scratch) };
-            for desc in &self.scratch[..count] {
-                if self.ledger.move_frame(desc.addr() / self.frame_size, Place::Tx, Place::Worker) {
-                    self.free.push(*desc);
-                    completed += 1;
-                }
+            let count = unsafe { queue.completion.consume(scratch) };
+            if count > 0 {
+                let now_ns = clock::monotonic_ns();
+                completed += times.record_runs(scratch[..count].iter().filter_map(|desc| {
+                    let number = desc.addr() / *frame_size;
+                    if !ledger.move_frame(number, Place::Tx, Place::Worker) {
+                        return None;
+                    }
+                    free.push(*desc);
+                    Some(now_ns.saturating_sub(*submitted_ns.get(number)?))
+                }));
             }
-            if count < self.scratch.len() {
+            if count < scratch.len() {
                 break;
             }
         }
-        queue.in_tx = queue.in_tx.saturating_sub(completed as u64);
-        queue.counters.tx_completed.add(completed as u64);
-        completed
+        queue.in_tx = queue.in_tx.saturating_sub(completed);
+        queue.counters.tx_completed.add(completed);
+        usize::try_from(completed).unwrap_or(usize::MAX)
     }
 
     #[inline]
@@ -349,12 +369,28 @@ impl Port for XskPort {
         // With nothing in the fill ring there is nothing to tell, though the driver may go on asking for more.
         if queue.busy_poll || queue.fill.needs_wakeup() && queue.fill.nb_free_exact() < queue.fill_ring {
             queue.counters.rx_kicks.add(1);
-            socket::kick_rx(queue.fd);
+            self.system_calls.time(SystemCall::Recvfrom, || socket::kick_rx(queue.fd));
         }
     }
 
     fn wait(&mut self, timeout: Duration) {
-        socket::wait(&mut self.poll_fds, timeout);
+        let Self { system_calls, poll_fds, .. } = self;
+        system_calls.time(SystemCall::Poll, || socket::wait(poll_fds, timeout));
+    }
+
+    #[inline]
+    fn received_at_ns(&self) -> u64 {
+        self.received_at_ns
+    }
+
+    #[inline]
+    fn submitted_at_ns(&self) -> u64 {
+        self.submitted_at_ns
+    }
+
+    #[inline]
+    fn system_calls(&self) -> SystemCalls {
+        self.system_calls
     }
 
     fn census(&self) -> Census {

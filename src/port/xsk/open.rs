@@ -16,6 +16,7 @@ use xsk_rs::{FrameDesc, Socket, Umem};
 use super::socket::{self, SocketHandle};
 use super::{Ledger, RING_BATCH, STAMP_HEADROOM, XskPort, XskQueue};
 use crate::counters::QueueCounters;
+use crate::counters::cost::SystemCalls;
 
 /// Memories made so far.
 static MEMORIES: AtomicU32 = AtomicU32::new(0);
@@ -214,6 +215,10 @@ fn open_as(plan: &XskPlan, mode: BindFlags) -> Result<Opened, OpenError> {
         base,
         frame_size: plan.frame_size as usize,
         ledger: Ledger::new(descs.len()),
+        submitted_ns: vec![0; descs.len()].into_boxed_slice(),
+        received_at_ns: 0,
+        submitted_at_ns: 0,
+        system_calls: SystemCalls::default(),
         scratch: vec![FrameDesc::default(); RING_BATCH.max(512)],
         free: descs,
         poll_fds,

@@ -3,8 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Distribution of the time from the XDP hook to the submission to the TX ring, of stamped frames that were sent.
-/// Statistics of no value at all are null.
+/// What tells that a frame was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompletionBy {
+    /// The driver's time stamp.
+    Driver,
+    /// The worker, which found the frame in the completion ring.
+    CompletionRing,
+}
+
+/// Distribution of a time over the frames that it was measured of. Statistics of no value at all are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// Always `ns`.

@@ -4,6 +4,7 @@
 //! added: a reader must ignore those that it does not know. All counts but the gauges marked as such only ever grow
 //! while the process lives.
 
+mod cost;
 mod health;
 mod identity;
 mod interface;
@@ -11,10 +12,11 @@ mod latency;
 mod service;
 mod worker;
 
+pub use cost::{Cost, SystemCallCost, SystemCallCosts};
 pub use health::{HealthCheckReport, HealthState};
 pub use identity::{FrameIdentity, Identity, RedirectIdentity, VerdictIdentity};
 pub use interface::{AttachMode, InterfaceReport, KernelRingStatistics, QueueReport, XdpCounts};
-pub use latency::{Latency, LatencyBucket};
+pub use latency::{CompletionBy, Latency, LatencyBucket};
 pub use service::{ConnectionLimitReport, ConnectionsReport, RealServerReport, StandingReport, VirtualServiceReport};
 pub use worker::{BatchSize, BusyIdle, Drops, Frames, WorkerReport};
 
@@ -94,4 +96,10 @@ pub struct Totals {
     pub flows: FlowActivity,
     /// Time from the XDP hook to the TX ring.
     pub latency: Latency,
+    /// Of it, time from the XDP hook until a worker read the burst.
+    pub queueing: Latency,
+    /// Time from the reading of the burst to the TX ring, also of frames without a stamp.
+    pub processing: Latency,
+    /// Time from the TX ring until the worker saw that the frame was sent.
+    pub completion: Latency,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Latency, Traffic};
+use super::{CompletionBy, Cost, Latency, Traffic};
 use crate::stats::flows::{FlowActivity, FlowTableReport};
 
 /// One worker thread, over all its queues.
@@ -17,6 +17,8 @@ pub struct WorkerReport {
     pub core: Option<usize>,
     /// Time-stamp counter cycles by whether the loop found work.
     pub cycles: BusyIdle,
+    /// The same cycles by what was done in them.
+    pub cost: Cost,
     /// Turns of the loop by whether they found work.
     pub turns: BusyIdle,
     /// Times it went to sleep in `poll`.
@@ -43,6 +45,14 @@ pub struct WorkerReport {
     pub frames: Frames,
     /// Time from the XDP hook to the TX ring.
     pub latency: Latency,
+    /// Of it, time from the XDP hook until the worker read the burst: in the kernel, in the RX ring, behind other bursts.
+    pub queueing: Latency,
+    /// Time from the reading of the burst to the TX ring, of all frames sent, also of those without a stamp.
+    pub processing: Latency,
+    /// Time from the TX ring until the worker saw that the frame was sent: an upper bound of when it was.
+    pub completion: Latency,
+    /// What `completion` ends with.
+    pub completion_by: CompletionBy,
 }
 
 /// What was spent with and without work.
@@ -76,6 +86,12 @@ pub struct BatchSize {
     pub to: Option<u64>,
     /// Number of bursts.
     pub count: u64,
+    /// Frames in them.
+    pub packets: u64,
+    /// Cycles of the turns that handled them, system calls included.
+    pub cycles: u64,
+    /// Those of `cycles` in system calls.
+    pub system_call_cycles: u64,
 }
 
 /// Where the frames of a worker's memory are (gauges).
