@@ -20,6 +20,7 @@ use bench_port::{BURST, BenchPort, Clients, establish, frames, members, memory, 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::clock;
 use pointsman::counters::WorkerCounters;
+use pointsman::counters::cost::{SystemCall, SystemCalls};
 use pointsman::counters::latency::LatencyHistogram;
 use pointsman::flow::WorkerFlows;
 use pointsman::forward::{Counts, decide, forward, look_up, prepare};
@@ -60,13 +61,13 @@ fn bench_worker(criterion: &mut Criterion) {
         let reader = published.reader();
         let mut memory_of_flows = WorkerFlows::new(flows as usize).unwrap();
         establish(&reader.pin(), &mut memory_of_flows, flows, services);
-        let port = BenchPort { memory: memory(), clients: Clients::new(flows, services) };
+        let port = BenchPort { memory: memory(), clients: Clients::new(flows, services), stamped: true };
         let counters = std::sync::Arc::new(WorkerCounters::default());
         let mut worker = Worker::new(settings(), port, published.reader(), counters, memory_of_flows);
         let name = format!("{flows} flows, {services} services, {real_servers} real servers");
         group.bench_function(BenchmarkId::from_parameter(name), |b| b.iter(|| worker.turn()));
     }
-    let mut port = BenchPort { memory: memory(), clients: Clients::new(1 << 20, 1) };
+    let mut port = BenchPort { memory: memory(), clients: Clients::new(1 << 20, 1), stamped: true };
     let mut received = Vec::with_capacity(BURST as usize);
     group.bench_function("the measurement's own part of each", |b| {
         b.iter(|| {
@@ -74,6 +75,42 @@ fn bench_worker(criterion: &mut Criterion) {
             port.tx_burst(0, black_box(&mut received))
         });
     });
+    group.finish();
+}
+
+/// What recording costs: all of it for a burst by itself, and a worker's whole turn with stamped frames and with others,
+/// of which neither queueing nor latency is recorded. Rounds of the two alternate, so that what else the machine does
+/// meets both.
+fn bench_recording(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("recording, burst of 64");
+    group.throughput(Throughput::Elements(u64::from(BURST)));
+    let counters = WorkerCounters::default();
+    let mut rounds = 0;
+    let (mut calls, mut now_ns) = (SystemCalls::default(), 1 << 30);
+    group.bench_function("all times of a burst", |b| {
+        b.iter(|| {
+            now_ns += 1_500;
+            let stamps = || (0..u64::from(BURST)).map(|number| black_box(now_ns) - 2_000 - 20 * number);
+            counters.queueing.record_all(stamps().map(|stamp| now_ns - stamp));
+            counters.latency.record_all(stamps().map(|stamp| now_ns + 900 - stamp));
+            counters.processing.record_n(black_box(900), u64::from(BURST));
+            counters.completion.record_runs((0..BURST).map(|_| black_box(1_800)));
+        });
+    });
+    group.bench_function("the counter read around a system call", |b| {
+        b.iter(|| calls.time(SystemCall::Sendto, || black_box(())))
+    });
+    for stamped in [true, false, true, false, true, false] {
+        let published = Published::new(ForwardingTable::build(&plan(1, 100), None));
+        let mut flows = WorkerFlows::new(1 << 10).unwrap();
+        establish(&published.reader().pin(), &mut flows, 1 << 10, 1);
+        let port = BenchPort { memory: memory(), clients: Clients::new(1 << 10, 1), stamped };
+        let counters = std::sync::Arc::new(WorkerCounters::default());
+        let mut worker = Worker::new(settings(), port, published.reader(), counters, flows);
+        let name = if stamped { "a turn, every frame timed" } else { "a turn, without stamps" };
+        rounds += 1;
+        group.bench_function(format!("{name}, round {rounds}"), |b| b.iter(|| worker.turn()));
+    }
     group.finish();
 }
 
@@ -172,5 +209,14 @@ fn bench_schedulers(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_steps, bench_schedulers, bench_worker, bench_flows, bench_maglev, bench_publication);
+criterion_group!(
+    benches,
+    bench_steps,
+    bench_schedulers,
+    bench_worker,
+    bench_recording,
+    bench_flows,
+    bench_maglev,
+    bench_publication
+);
 criterion_main!(benches);

@@ -31,7 +31,7 @@ fn main() {
     let reader = published.reader();
     let mut memory_of_flows = WorkerFlows::new(flows as usize).unwrap();
     establish(&reader.pin(), &mut memory_of_flows, flows, services);
-    let port = BenchPort { memory: memory(), clients: Clients::new(flows, services) };
+    let port = BenchPort { memory: memory(), clients: Clients::new(flows, services), stamped: true };
     let counters = Arc::new(WorkerCounters::default());
     let mut worker = Worker::new(settings(), port, published.reader(), Arc::clone(&counters), memory_of_flows);
     let switch = Switch::new([vec![QueuePlace::default()]]);

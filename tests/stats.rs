@@ -12,7 +12,7 @@
 
 mod sources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -22,9 +22,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use pointsman::cli;
 use pointsman::counters::cost::{Stage, SystemCall};
 use pointsman::stats::collect::{CollectError, Collector};
+use pointsman::stats::hlog::write_report;
+use pointsman::stats::merge::{MergeError, merge};
 use pointsman::stats::report::{Latency, Report, WorkerReport, XdpCounts};
 use pointsman::stats::sampler::{Sampler, WriteError, write};
 use pointsman::stats::schema;
@@ -431,6 +438,94 @@ fn the_text_tells_what_the_document_does() {
         assert!(text.lines().any(|printed| printed == line), "{line:?} is not in\n{text}");
     }
     assert!(!text.contains("no_service"), "causes without a drop are left out:\n{text}");
+}
+
+/// All counts of a document, by bucket.
+fn counts(times: &Latency) -> Vec<(u64, u64)> {
+    times.buckets.iter().map(|bucket| (bucket.from_ns, bucket.count)).collect()
+}
+
+/// What HdrHistogram's own reader finds in a log: by tag.
+fn read_log(log: &[u8]) -> BTreeMap<String, Histogram<u64>> {
+    let entries = IntervalLogIterator::new(log).map(|entry| entry.unwrap());
+    let intervals =
+        entries.filter_map(|entry| if let LogEntry::Interval(interval) = entry { Some(interval) } else { None });
+    intervals
+        .map(|interval| {
+            let bytes = BASE64.decode(interval.encoded_histogram()).unwrap();
+            let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+            (interval.tag().unwrap().as_str().to_owned(), histogram)
+        })
+        .collect()
+}
+
+fn counts_of(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let lowest = |value| histogram.lowest_equivalent(value);
+    histogram.iter_recorded().map(|of| (lowest(of.value_iterated_to()), of.count_at_value())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn the_histogram_log_has_the_counts_of_the_document(seed: u64) {
+        let report = report(seed, 40);
+        let mut log = Vec::new();
+        write_report(&report, &mut log).unwrap();
+        let read = read_log(&log);
+        prop_assert_eq!(read.len(), 4 * (report.workers.len() + 1));
+        for worker in &report.workers {
+            for (kind, times) in [
+                ("total", &worker.latency),
+                ("queueing", &worker.queueing),
+                ("processing", &worker.processing),
+                ("completion", &worker.completion),
+            ] {
+                let tag = format!("worker-{}.{kind}", worker.worker);
+                prop_assert_eq!(counts_of(&read[&tag]), counts(times), "{}", tag);
+            }
+        }
+        prop_assert_eq!(counts_of(&read["all.total"]), counts(&report.totals.latency));
+        prop_assert_eq!(counts_of(&read["all.completion"]), counts(&report.totals.completion));
+    }
+
+    #[test]
+    fn merging_documents_loses_nothing(seeds in prop::collection::vec(any::<u64>(), 1..4)) {
+        let mut reports: Vec<Report> = seeds.iter().map(|seed| report(*seed, 40)).collect();
+        for (number, report) in reports.iter_mut().enumerate() {
+            report.hostname = format!("director-{number}");
+        }
+        let merged = merge(&reports).unwrap();
+        for (merged, of) in [
+            (&merged.latency, (|report| &report.totals.latency) as fn(&Report) -> &Latency),
+            (&merged.queueing, |report| &report.totals.queueing),
+            (&merged.processing, |report| &report.totals.processing),
+            (&merged.completion, |report| &report.totals.completion),
+        ] {
+            let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+            for (from_ns, count) in reports.iter().flat_map(|report| counts(of(report))) {
+                *sums.entry(from_ns).or_default() += count;
+            }
+            prop_assert_eq!(counts(merged), sums.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(merged.count, reports.iter().map(|report| of(report).count).sum::<u64>());
+            prop_assert_eq!(merged.sum, reports.iter().fold(0, |sum: u64, report| sum.wrapping_add(of(report).sum)));
+            prop_assert_eq!(merged.min, reports.iter().filter_map(|report| of(report).min).min());
+            prop_assert_eq!(merged.max, reports.iter().filter_map(|report| of(report).max).max());
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_merged_is_said() {
+    let report = report(7, 40);
+    assert!(matches!(merge(&[]), Err(MergeError::Nothing)));
+    let twice = merge(&[report.clone(), report.clone()]).unwrap_err().to_string();
+    assert!(twice.contains("same run") && twice.contains(&report.hostname), "{twice}");
+    let mut foreign = report;
+    foreign.totals.latency.buckets[0].to_ns += 1;
+    assert!(matches!(merge(std::slice::from_ref(&foreign)), Err(MergeError::Buckets(_))));
+    foreign.totals.latency.buckets.remove(0);
+    assert!(matches!(merge(&[foreign]), Err(MergeError::Buckets(_))), "buckets that do not add up to the count");
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

@@ -86,9 +86,14 @@ pub fn frames(flows: u32, services: u32) -> Vec<Vec<u8>> {
 pub struct BenchPort {
     pub memory: Vec<[u8; 64]>,
     pub clients: Clients,
+    /// Frames with a stamp are timed one by one; none of the others is.
+    pub stamped: bool,
 }
 
-pub struct BenchFrame(usize);
+pub struct BenchFrame {
+    number: usize,
+    received_ns: Option<u64>,
+}
 
 impl Frame for BenchFrame {
     fn len(&self) -> usize {
@@ -96,7 +101,7 @@ impl Frame for BenchFrame {
     }
 
     fn received_ns(&self) -> Option<u64> {
-        Some(1)
+        self.received_ns
     }
 }
 
@@ -112,12 +117,15 @@ impl Port for BenchPort {
             self.clients.write_next(frame);
         }
         let count = most.min(self.memory.len());
-        frames.extend((0..count).map(BenchFrame));
+        // Stamps some ten nanoseconds apart, as those of a NIC's queue are: no two frames share a time.
+        let now_ns = clock::monotonic_ns();
+        let stamp = |number: usize| self.stamped.then(|| now_ns.saturating_sub(20 * number as u64));
+        frames.extend((0..count).map(|number| BenchFrame { number, received_ns: stamp(number) }));
         count
     }
 
     fn bytes_mut<'a>(&'a mut self, frame: &'a mut BenchFrame) -> &'a mut [u8] {
-        &mut self.memory[frame.0][..60]
+        &mut self.memory[frame.number][..60]
     }
 
     fn tx_burst(&mut self, _: usize, frames: &mut Vec<BenchFrame>) -> usize {

@@ -1,9 +1,11 @@
 //! `pointsman stats`: asks the running director for its statistics and prints them.
 
+mod times;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::text::{bytes, count, duration, nanoseconds, percent, wrap, wrap_pieces};
 use crate::config::DEFAULT_CONTROL_SOCKET;
@@ -14,11 +16,22 @@ use crate::stats::report::{
     StandingReport, Totals, VirtualServiceReport, WorkerReport,
 };
 
+pub use times::{MergeArgs, TimesError, write_hlog};
+
 /// Columns that the text fits in.
 const WIDTH: usize = 80;
 
 /// Arguments of `pointsman stats`.
 #[derive(Args, Clone, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  pointsman stats
+  pointsman stats --json | jq .totals.latency
+  pointsman stats --hlog now.hlog      # for HdrHistogram's tools
+  pointsman stats merge a.json b.json  # latencies of two directors together"
+)]
 pub struct StatsArgs {
     /// Control socket of the director
     #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
@@ -26,6 +39,19 @@ pub struct StatsArgs {
     /// Print the JSON document as the director gives it (docs/stats.md tells its fields)
     #[arg(long)]
     pub json: bool,
+    /// Write the histograms of latency to FILE instead, as a log of HdrHistogram (version 2); - is the standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub hlog: Option<PathBuf>,
+    /// What else to do
+    #[command(subcommand)]
+    pub command: Option<StatsCommand>,
+}
+
+/// What `pointsman stats` does with documents that are there.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StatsCommand {
+    /// Add up the latencies of several directors, by their statistics documents
+    Merge(MergeArgs),
 }
 
 /// Why there is nothing to see.
@@ -34,6 +60,9 @@ pub enum StatsError {
     /// The director gave no statistics.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Histograms could not be read, merged or written.
+    #[error(transparent)]
+    Times(#[from] TimesError),
     /// They could not be printed.
     #[error("cannot print the statistics: {0}")]
     Output(#[from] io::Error),
@@ -44,18 +73,29 @@ pub enum StatsError {
 /// # Errors
 /// [`StatsError`]. That the reader of the output went away (as `head` does) is none.
 pub fn run(args: &StatsArgs) -> Result<(), StatsError> {
-    let client = Client::new(&args.socket);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let printed = if args.json {
-        let document = client.stats_document()?;
-        writeln!(out, "{}", document.trim_end())
-    } else {
-        print(&client.stats()?, &mut out)
-    };
-    match printed.and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+    let printed = print_what_is_asked(args, &mut out).and_then(|()| Ok(out.flush()?));
+    match printed {
+        Err(StatsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
+}
+
+fn print_what_is_asked(args: &StatsArgs, out: &mut impl Write) -> Result<(), StatsError> {
+    if let Some(StatsCommand::Merge(args)) = &args.command {
+        return times::run_merge(args, out);
+    }
+    let client = Client::new(&args.socket);
+    if let Some(path) = &args.hlog {
+        return Ok(write_hlog(&client.stats()?, path)?);
+    }
+    if args.json {
+        let document = client.stats_document()?;
+        writeln!(out, "{}", document.trim_end())?;
+    } else {
+        print(&client.stats()?, out)?;
+    }
+    Ok(())
 }
 
 /// Prints `report` as text for people, in lines of 80 columns at most.
@@ -288,18 +328,26 @@ fn print_drops(drops: &Drops, out: &mut impl Write) -> io::Result<()> {
 
 fn print_latency(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Totals { latency, queueing, processing, completion, .. } = &report.totals;
-    writeln!(out, "\nLatency from the XDP hook to the TX ring: {} frames", count(latency.count))?;
-    if latency.count == 0 && processing.count == 0 {
+    let workers = report.workers.iter().map(|worker| (format!("w{}", worker.worker), &worker.latency));
+    let single = report.workers.len() == 1;
+    print_times(workers.filter(|_| !single), [latency, queueing, processing, completion], out)
+}
+
+/// Prints the latencies of each of `parts`, then the times of all: in total, queueing, processing, completion.
+fn print_times<'a>(
+    parts: impl IntoIterator<Item = (String, &'a Latency)>,
+    all: [&Latency; 4],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(out, "\nLatency from the XDP hook to the TX ring: {} frames", count(all[0].count))?;
+    if all.iter().all(|times| times.count == 0) {
         return Ok(());
     }
-    let columns = ["min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
-    write_row("", &columns, out)?;
-    if report.workers.len() > 1 {
-        for worker in &report.workers {
-            write_row(&format!("w{}", worker.worker), &latency_cells(&worker.latency), out)?;
-        }
+    write_row("", &["min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"], out)?;
+    for (label, times) in parts {
+        write_row(&label, &latency_cells(times), out)?;
     }
-    for (label, times) in [("all", latency), ("queued", queueing), ("worked", processing), ("done", completion)] {
+    for (label, times) in ["all", "queued", "worked", "done"].into_iter().zip(all) {
         write_row(label, &latency_cells(times), out)?;
     }
     let legend = "queued: from the XDP hook until a worker read the frame; worked: from there to the TX ring; done: from \

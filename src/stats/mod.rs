@@ -2,11 +2,14 @@
 
 pub mod collect;
 pub mod flows;
+pub mod hlog;
 mod identity;
+pub mod merge;
 pub mod report;
 pub mod sampler;
 mod schema;
 mod summary;
 
 pub use schema::schema;
+pub use summary::ForeignBuckets;
 pub(crate) use summary::LatencyReading;

@@ -4,7 +4,7 @@ use hdrhistogram::{AdditionError, Histogram};
 
 use super::report::{Latency, LatencyBucket};
 use crate::counters::WorkerCounters;
-use crate::counters::latency::{LatencyHistogram, SIGNIFICANT_DIGITS, SnapshotError};
+use crate::counters::latency::{LatencyHistogram, MAX_NS, SIGNIFICANT_DIGITS, SnapshotError};
 
 /// What was read of the times of one worker's frames, or of several workers'.
 #[derive(Clone, Debug)]
@@ -46,6 +46,31 @@ impl Times {
     }
 }
 
+/// A document's histogram has other buckets than this program's, or counts that do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a histogram in the document has buckets that this version does not have: read it with the version that made it"
+)]
+pub struct ForeignBuckets;
+
+/// The HdrHistogram that a document's buckets are of. The counts are the same to the last.
+///
+/// # Errors
+/// [`ForeignBuckets`].
+pub(super) fn histogram_of(times: &Latency) -> Result<Histogram<u64>, ForeignBuckets> {
+    let mut histogram = Histogram::new_with_bounds(1, MAX_NS, SIGNIFICANT_DIGITS).map_err(|_| ForeignBuckets)?;
+    for &LatencyBucket { from_ns, to_ns, count } in &times.buckets {
+        let fits = to_ns <= MAX_NS
+            && histogram.lowest_equivalent(from_ns) == from_ns
+            && histogram.highest_equivalent(from_ns) == to_ns;
+        if !fits {
+            return Err(ForeignBuckets);
+        }
+        histogram.record_n(from_ns, count).map_err(|_| ForeignBuckets)?;
+    }
+    if histogram.len() == times.count { Ok(histogram) } else { Err(ForeignBuckets) }
+}
+
 /// What was read of one latency histogram, or of several.
 #[derive(Clone, Debug)]
 pub(crate) struct LatencyReading {
@@ -61,6 +86,18 @@ impl LatencyReading {
             total_ns: u128::from(source.total_ns()),
             extremes_ns: source.extremes_ns(),
             histogram: source.snapshot()?,
+        })
+    }
+
+    /// Reads a document's.
+    ///
+    /// # Errors
+    /// [`ForeignBuckets`].
+    pub(super) fn of_document(times: &Latency) -> Result<Self, ForeignBuckets> {
+        Ok(Self {
+            histogram: histogram_of(times)?,
+            total_ns: u128::from(times.sum),
+            extremes_ns: times.min.zip(times.max),
         })
     }
 
@@ -88,6 +125,8 @@ impl LatencyReading {
             unit: "ns".to_owned(),
             significant_digits: SIGNIFICANT_DIGITS,
             count,
+            #[expect(clippy::cast_possible_truncation, reason = "it wraps, as the sum of one worker does")]
+            sum: self.total_ns as u64,
             min: some(min),
             mean: (count > 0).then(|| self.total_ns as f64 / count as f64),
             p50: percentile(0.5),

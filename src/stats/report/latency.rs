@@ -22,6 +22,8 @@ pub struct Latency {
     pub significant_digits: u8,
     /// Number of values.
     pub count: u64,
+    /// Sum of all values, exact; it wraps at 2^64.
+    pub sum: u64,
     /// Smallest value, exact.
     pub min: Option<u64>,
     /// Mean, exact.
