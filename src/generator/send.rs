@@ -14,6 +14,7 @@ use super::report::{FrameSize, GeneratorReport, GeneratorThread, Run};
 use super::sender::{Contents, Sender, Sent, Share};
 use super::template::{FrameSizes, TcpShape, Template};
 use crate::counters::QueueCounters;
+use crate::counters::latency::LatencyHistogram;
 use crate::network::{self, link_by_name, nic};
 use crate::port::Port;
 use crate::port::xsk::{self, BindMode, QueuePlan, XskPlan, XskPort};
@@ -312,6 +313,7 @@ fn sender(plan: &SendPlan, thread: Thread, contents: &Arc<Contents>) -> Sender {
     let rate = plan.rate_pps.map(|rate| rate / f64::from(thread.share.of));
     Sender {
         walk: FlowWalk::new(plan.order, own, plan.seed.wrapping_add(u64::from(thread.share.number))),
+        completion: LatencyHistogram::default(),
         flow_sequences: vec![0; own as usize].into_boxed_slice(),
         rate_pps: rate,
         duration_ns: plan.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),

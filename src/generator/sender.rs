@@ -10,6 +10,7 @@ use super::mark::Mark;
 use super::pace::{Due, Pace};
 use super::template::{FrameSizes, Template};
 use crate::clock;
+use crate::counters::latency::LatencyHistogram;
 use crate::port::Port;
 use crate::port::xsk::{XskFrame, XskPort};
 
@@ -55,6 +56,8 @@ pub(super) struct Sender {
     pub(super) contents: Arc<Contents>,
     pub(super) share: Share,
     pub(super) walk: FlowWalk,
+    /// How long frames were with the kernel.
+    pub(super) completion: LatencyHistogram,
     /// The number of the next frame of each of its flows.
     pub(super) flow_sequences: Box<[u32]>,
     /// Frames in a second; none for as many as can be.
@@ -81,7 +84,7 @@ impl Sender {
         let mut sent = Sent::default();
         let mut outgoing = Vec::with_capacity(self.share.burst);
         while !stop.load(Ordering::Relaxed) {
-            self.port.complete(0);
+            self.port.complete(0, &self.completion);
             let now_ns = clock::monotonic_ns();
             let left = self.share.count.map_or(u64::MAX, |count| count.saturating_sub(sent.frames));
             if left == 0 || end_ns.is_some_and(|end_ns| now_ns >= end_ns) {
@@ -145,7 +148,7 @@ impl Sender {
                 outgoing.drain(..).for_each(|frame| self.port.release(frame));
                 return;
             }
-            self.port.complete(0);
+            self.port.complete(0, &self.completion);
         }
     }
 
@@ -153,7 +156,7 @@ impl Sender {
         let end_ns = clock::monotonic_ns() + DRAIN_NS;
         while self.port.census().tx > 0 && clock::monotonic_ns() < end_ns {
             self.port.kick_tx(0);
-            if self.port.complete(0) == 0 {
+            if self.port.complete(0, &self.completion) == 0 {
                 thread::sleep(Duration::from_micros(100));
             }
         }
