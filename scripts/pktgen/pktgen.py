@@ -143,7 +143,10 @@ def run_once(options, size, planned, generator, director):
             # In steps from the beginning, so that readings that take long do not add up.
             step = begun + options.interval * (len(samples) + 1)
             end = float("inf") if options.packets else begun + options.duration
-            if generator.wait(max(0.0, min(step, end) - time.monotonic())) or time.monotonic() >= end:
+            if generator.wait(max(0.0, min(step, end) - time.monotonic())):
+                break
+            # A reading at the end would make the run longer; but one there shall be.
+            if time.monotonic() >= end and samples:
                 break
             samples.append(sample(time.monotonic() - begun, generator, director, before))
     finally:
