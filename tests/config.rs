@@ -283,6 +283,7 @@ fn documented_reloads_are_the_real_ones() {
             ("director", "no_socket") => format!("[director]\nno_socket = \"pass\"\n{before}"),
             ("director", "flows_per_worker") => format!("[director]\nflows_per_worker = 2048\n{before}"),
             ("director", "stats_interval_ms") => format!("[director]\nstats_interval_ms = 10\n{before}"),
+            ("director", "stats_softirq") => format!("[director]\nstats_softirq = \"procfs\"\n{before}"),
             ("interface", "name") => before.replace("eth0", "eth1"),
             ("interface", "busy_poll") => before.replace("busy_poll = {}", ""),
             ("interface", "queues" | "cores") => format!("{before}{key} = [1]"),

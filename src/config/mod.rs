@@ -176,6 +176,8 @@ pub struct DirectorConfig {
     /// Time between two writes of `stats_file`.
     #[serde(rename = "stats_interval_ms", serialize_with = "as_ms")]
     pub stats_interval: Duration,
+    /// What the kernel's time in softirqs is measured by.
+    pub stats_softirq: SoftirqMeasurement,
     /// Who answers for VIPs of which no service says it.
     pub announce: Announce,
     /// Whether VIPs with [`Announce::Arp`] are answered for from the start, or only when told to.
@@ -194,6 +196,7 @@ impl Default for DirectorConfig {
             flows_per_worker: 1 << 20,
             stats_file: None,
             stats_interval: Duration::from_secs(1),
+            stats_softirq: SoftirqMeasurement::Auto,
             announce: Announce::Kernel,
             announce_at_start: true,
         }
@@ -212,6 +215,7 @@ impl fmt::Debug for DirectorConfig {
             .field("flows_per_worker", &self.flows_per_worker)
             .field("stats_file", &self.stats_file)
             .field("stats_interval", &self.stats_interval)
+            .field("stats_softirq", &self.stats_softirq)
             .field("announce", &self.announce)
             .field("announce_at_start", &self.announce_at_start)
             .finish()
@@ -239,6 +243,17 @@ pub enum NoSocketAction {
     Drop,
     /// Left to the kernel and counted.
     Pass,
+}
+
+/// What the kernel's time in softirqs is measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftirqMeasurement {
+    /// Programs on the kernel's tracepoints, where they can be attached.
+    #[default]
+    Auto,
+    /// What /proc says, alone.
+    Procfs,
 }
 
 /// Who answers ARP, neighbour discovery and ping for a VIP.

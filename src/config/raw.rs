@@ -42,6 +42,7 @@ pub(super) struct RawDirector<'t> {
     pub(super) no_socket: Option<Field<&'t str>>,
     pub(super) stats_file: Option<Field<&'t str>>,
     pub(super) stats_interval_ms: Option<Field<i64>>,
+    pub(super) stats_softirq: Option<Field<&'t str>>,
     pub(super) flows_per_worker: Option<Field<i64>>,
     pub(super) announce: Option<Field<&'t str>>,
     pub(super) announce_at_start: Option<Field<bool>>,
@@ -191,6 +192,7 @@ impl<'t> RawDirector<'t> {
                 "an interval in milliseconds",
                 "10 to 3600000",
             )),
+            stats_softirq: table.text(Key::optional("stats_softirq", "a way to measure", "\"auto\" or \"procfs\"")),
             announce: table.text(Key::optional("announce", ANNOUNCE, ANNOUNCE_WORDS)),
             announce_at_start: table.flag(Key::optional("announce_at_start", "a switch", TRUE_OR_FALSE)),
         }

@@ -78,6 +78,7 @@ fn restart_director(director: &DirectorConfig) -> Settings {
         flows_per_worker,
         stats_file,
         stats_interval,
+        stats_softirq,
         announce: _,
         announce_at_start: _,
     } = director;
@@ -90,6 +91,7 @@ fn restart_director(director: &DirectorConfig) -> Settings {
         ("flows_per_worker", flows_per_worker.to_string()),
         ("stats_file", as_json(stats_file)),
         ("stats_interval_ms", stats_interval.as_millis().to_string()),
+        ("stats_softirq", as_json(stats_softirq)),
     ]
 }
 

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod preflight;
 mod privileges;
 mod signals;
+mod softirq;
 mod start;
 mod threads;
 
@@ -149,6 +150,7 @@ impl Director {
         let signals = signals::catch()?;
         let interfaces = start::attach(&config)?;
         let prepared = start::prepare(&config, &interfaces)?;
+        let napi = softirq::measure(&config, &interfaces);
         privileges::give_up()?;
         signals::watch(signals, event_sender.clone())?;
         let (network_sender, network) = channel::bounded(EVENTS);
@@ -162,7 +164,7 @@ impl Director {
         let captures = threads::capture_switch(&prepared);
         let watched = (&health, announcer.announcements());
         let exports =
-            Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, watched, &captures)?;
+            Exports::start(&config, (socket, handle), (&interfaces, napi), &prepared, &published, watched, &captures)?;
         let counters = prepared.iter().map(|worker| Arc::clone(&worker.counters)).collect();
         let workers = Workers::start(prepared, &published, &captures, event_sender)?;
         let mut director = Self {

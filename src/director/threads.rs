@@ -22,6 +22,7 @@ use crate::control::socket::ControlSocket;
 use crate::health::HealthChecks;
 use crate::port::xsk;
 use crate::stats::collect::{Collector, InterfaceSource, QueueSource, Sources, WorkerSource};
+use crate::stats::cpu::{CpuSource, NapiSource};
 use crate::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
 use crate::stats::sampler::Sampler;
 use crate::table::{ForwardingTable, Published};
@@ -44,6 +45,7 @@ impl Workers {
     ) -> Result<Self, DirectorError> {
         let mut workers = Self { stop: Arc::default(), threads: Vec::new() };
         for worker in prepared {
+            let clock = Arc::clone(&worker.clock);
             let stop = Arc::clone(&workers.stop);
             let published = Arc::clone(published);
             let captures = Arc::clone(captures);
@@ -52,6 +54,7 @@ impl Workers {
                 .name(format!("worker-{}", worker.settings.worker))
                 .spawn(move || {
                     let _ended = ended;
+                    clock.begin();
                     if !core_affinity::set_for_current(CoreId { id: worker.core }) {
                         tracing::warn!(
                             worker = worker.settings.worker,
@@ -63,6 +66,7 @@ impl Workers {
                     Worker::new(worker.settings, worker.port, published.reader(), worker.counters, worker.flows)
                         .with_tap(tap)
                         .run(&stop);
+                    clock.end();
                 })
                 .map_err(|source| DirectorError::System { action: "start a worker's thread", source })?;
             workers.threads.push(thread);
@@ -123,7 +127,7 @@ impl Exports {
     pub(super) fn start(
         config: &Config,
         (socket, director): (ControlSocket, DirectorHandle),
-        interfaces: &[Interface],
+        (interfaces, napi): (&[Interface], NapiSource),
         prepared: &[Prepared],
         tables: &Arc<Published<ForwardingTable>>,
         (health, announcements): (&HealthChecks, Announcements),
@@ -134,6 +138,7 @@ impl Exports {
             started_at: Moment::now(),
             workers: prepared.iter().map(|worker| worker_source(worker, interfaces)).collect(),
             interfaces: interfaces.iter().map(interface_source).collect::<Result<_, _>>()?,
+            cpus: CpuSource::new(napi),
             tables: Arc::clone(tables),
             health: Box::new(move || {
                 found().into_iter().map(|(of, checks)| ((of.service, of.real_server), checks)).collect()
@@ -180,6 +185,7 @@ fn worker_source(worker: &Prepared, interfaces: &[Interface]) -> WorkerSource {
     WorkerSource {
         worker: worker.settings.worker,
         core: Some(worker.core),
+        clock: Arc::clone(&worker.clock),
         counters: Arc::clone(&worker.counters),
         flows: worker.flows.flows.reader(),
         queues: worker.queues.iter().map(|queue| queue_source(queue, interfaces)).collect(),

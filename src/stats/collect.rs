@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::AdditionError;
 
+use super::cpu::{CpuSource, Cpus, CycleClock, ThreadClock};
 use super::flows::{FlowActivity, FlowTableReport};
 use super::report::{
     AttachMode, BatchSize, BusyIdle, ConnectionsReport, Drops, Frames, HealthCheckReport, Identity, InterfaceReport,
@@ -38,6 +39,8 @@ pub struct Sources {
     pub workers: Vec<WorkerSource>,
     /// The interfaces.
     pub interfaces: Vec<InterfaceSource>,
+    /// The CPUs.
+    pub cpus: CpuSource,
     /// Where the forwarding table is published.
     pub tables: Arc<Published<ForwardingTable>>,
     /// What health checks have found.
@@ -53,6 +56,8 @@ pub struct WorkerSource {
     pub worker: usize,
     /// The CPU that it is pinned to.
     pub core: Option<usize>,
+    /// The time that its thread uses.
+    pub clock: Arc<ThreadClock>,
     /// What it counts over all its queues.
     pub counters: Arc<WorkerCounters>,
     /// Where it remembers flows.
@@ -116,6 +121,8 @@ struct Shares {
 /// Makes reports. Any thread may ask for one at any time; no worker ever waits for it.
 pub struct Collector {
     sources: Sources,
+    cpus: Cpus,
+    cycle_clock: CycleClock,
     hostname: String,
     kernel: String,
     /// Counting slots takes a walk over all tables, which change seldom.
@@ -127,6 +134,8 @@ impl Collector {
     pub fn new(sources: Sources) -> Self {
         let name = |path| fs::read_to_string(path).map(|text| text.trim_end().to_owned()).unwrap_or_default();
         Self {
+            cpus: Cpus::new(&sources.cpus),
+            cycle_clock: CycleClock::start(),
             sources,
             hostname: name("/proc/sys/kernel/hostname"),
             kernel: name("/proc/sys/kernel/osrelease"),
@@ -154,6 +163,8 @@ impl Collector {
             worker.frames.tx = outstanding(|queue| queue.tx.packets.saturating_sub(queue.tx_completed));
         }
         let interfaces = self.interfaces(queues, &mut errors);
+        let cpus =
+            self.cpus.read(&self.sources.cpus, self.sources.workers.iter().map(|of| (of.worker, of.core)), &mut errors);
         let totals = totals(&workers, &latency)?;
         Ok(Report {
             schema_version: SCHEMA_VERSION,
@@ -166,6 +177,9 @@ impl Collector {
             generation,
             identity: Identity::of(&interfaces, &workers, &totals),
             interfaces,
+            cycle_hz: self.cycle_clock.hz(),
+            cpus,
+            softirq_measured_by: self.sources.cpus.measured_by(),
             workers,
             virtual_services,
             totals,
@@ -368,6 +382,7 @@ fn worker(source: &WorkerSource, latency: &LatencyReading) -> WorkerReport {
         core: source.core,
         cycles: BusyIdle { busy: counters.busy_cycles.get(), idle: counters.idle_cycles.get() },
         turns: BusyIdle { busy: counters.busy_turns.get(), idle: counters.idle_turns.get() },
+        cpu_time: source.clock.read(),
         sleeps: counters.sleeps.get(),
         received: Traffic::default(),
         tx: outcomes.tx,

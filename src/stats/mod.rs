@@ -1,6 +1,7 @@
 //! Statistics: what workers count, and how it is read, merged and exported.
 
 pub mod collect;
+pub mod cpu;
 pub mod flows;
 mod identity;
 pub mod report;

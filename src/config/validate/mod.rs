@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::error::Findings;
 use super::raw::{RawConfig, RawDirector};
 use super::reader::{Field, Place, quoted};
-use super::{Config, DirectorConfig, MAX_VIRTUAL_SERVICES, NoSocketAction};
+use super::{Config, DirectorConfig, MAX_VIRTUAL_SERVICES, NoSocketAction, SoftirqMeasurement};
 
 /// `sun_path` of a Unix socket holds 108 bytes, the last of them zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -80,6 +80,8 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     let mut milliseconds = 1000_u32;
     check.number(raw.stats_interval_ms.as_ref(), 10..=3_600_000, &mut milliseconds);
     director.stats_interval = Duration::from_millis(milliseconds.into());
+    let softirq = [("auto", SoftirqMeasurement::Auto), ("procfs", SoftirqMeasurement::Procfs)];
+    check.word(raw.stats_softirq.as_ref(), &softirq, &mut director.stats_softirq);
     check.number(raw.flows_per_worker.as_ref(), 1024..=1 << 28, &mut director.flows_per_worker);
     check.word(raw.announce.as_ref(), &announce::WORDS, &mut director.announce);
     if let Some(at_start) = &raw.announce_at_start {

@@ -4,6 +4,7 @@
 //! added: a reader must ignore those that it does not know. All counts but the gauges marked as such only ever grow
 //! while the process lives.
 
+mod cpu;
 mod health;
 mod identity;
 mod interface;
@@ -11,6 +12,7 @@ mod latency;
 mod service;
 mod worker;
 
+pub use cpu::{CpuReport, CpuTimeReport, NapiReport, SoftirqMeasuredBy};
 pub use health::{HealthCheckReport, HealthState};
 pub use identity::{FrameIdentity, Identity, RedirectIdentity, VerdictIdentity};
 pub use interface::{AttachMode, InterfaceReport, KernelRingStatistics, QueueReport, XdpCounts};
@@ -47,6 +49,15 @@ pub struct Report {
     pub generation: u64,
     /// The interfaces that the director works on.
     pub interfaces: Vec<InterfaceReport>,
+    /// Frequency of the time-stamp counter that `cycles` are counted by, in a second; 0 in documents of older programs.
+    #[serde(default)]
+    pub cycle_hz: u64,
+    /// The CPUs of workers, and those that serve the queues.
+    #[serde(default)]
+    pub cpus: Vec<CpuReport>,
+    /// What the time in softirqs is known by.
+    #[serde(default)]
+    pub softirq_measured_by: SoftirqMeasuredBy,
     /// The worker threads.
     pub workers: Vec<WorkerReport>,
     /// The virtual services of the published forwarding table.

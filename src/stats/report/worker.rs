@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Latency, Traffic};
+use super::{CpuTimeReport, Latency, Traffic};
 use crate::stats::flows::{FlowActivity, FlowTableReport};
 
 /// One worker thread, over all its queues.
@@ -19,6 +19,9 @@ pub struct WorkerReport {
     pub cycles: BusyIdle,
     /// Turns of the loop by whether they found work.
     pub turns: BusyIdle,
+    /// What its thread used; null if the kernel does not say.
+    #[serde(default)]
+    pub cpu_time: Option<CpuTimeReport>,
     /// Times it went to sleep in `poll`.
     pub sleeps: u64,
     /// Frames taken from its RX rings.
