@@ -65,6 +65,12 @@ pub struct Options {
     pub stats_file: Option<PathBuf>,
     /// Instead of the file's `stats_interval_ms`.
     pub stats_interval: Option<Duration>,
+    /// Instead of the file's `stats_format`.
+    pub stats_format: Option<config::StatsFormat>,
+    /// Instead of the file's `stats_rotate`, in bytes.
+    pub stats_rotate: Option<u64>,
+    /// Instead of the file's `stats_keep`.
+    pub stats_keep: Option<u32>,
     /// Instead of the file's `control_socket`.
     pub control_socket: Option<PathBuf>,
 }

@@ -1,6 +1,7 @@
 //! The threads that the director owns: one for each worker, and those by which its numbers leave.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,7 +13,7 @@ use super::start::{BoundQueue, Prepared};
 use super::{DirectorError, Event, Interface};
 use crate::announce::Announcements;
 use crate::capture::{QueuePlace, Switch};
-use crate::config::Config;
+use crate::config::{Config, DirectorConfig};
 use crate::control::api::Handle;
 use crate::control::capture::Captures;
 use crate::control::command::DirectorHandle;
@@ -23,8 +24,10 @@ use crate::health::HealthChecks;
 use crate::port::xsk;
 use crate::stats::collect::{Collector, InterfaceSource, QueueSource, Sources, WorkerSource};
 use crate::stats::cpu::{CpuSource, NapiSource};
+use crate::stats::rates::RateSampler;
 use crate::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
-use crate::stats::sampler::Sampler;
+use crate::stats::sampler::{Output, Sampler};
+use crate::stats::series::{Rotation, Series};
 use crate::table::{ForwardingTable, Published};
 use crate::worker::Worker;
 use crate::xdp::AttachedMode;
@@ -120,6 +123,7 @@ pub(super) fn health(events: Sender<Event>) -> Result<HealthChecks, DirectorErro
 pub(super) struct Exports {
     server: Server,
     sampler: Option<Sampler>,
+    _rates: RateSampler,
 }
 
 impl Exports {
@@ -145,11 +149,17 @@ impl Exports {
             }),
         };
         let collector = Arc::new(Collector::new(sources));
+        let sampled = Arc::clone(&collector);
+        let rates = RateSampler::start(move || sampled.sample_rates())
+            .map_err(|source| DirectorError::System { action: "start the thread that samples rates", source })?;
         let sampler = match &config.director.stats_file {
             None => None,
             Some(path) => {
                 let collector = Arc::clone(&collector);
-                let sampler = Sampler::start(path.clone(), config.director.stats_interval, move || collector.collect());
+                let sampler =
+                    Sampler::start(output(path, &config.director), config.director.stats_interval, move || {
+                        collector.collect()
+                    });
                 Some(
                     sampler
                         .map_err(|source| DirectorError::System { action: "start the statistics thread", source })?,
@@ -163,7 +173,7 @@ impl Exports {
         let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures, announcements };
         let server = Server::start(socket, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
-        Ok(Self { server, sampler })
+        Ok(Self { server, sampler, _rates: rates })
     }
 
     /// Writes the last statistics and closes the control socket.
@@ -172,6 +182,15 @@ impl Exports {
             sampler.stop();
         }
         self.server.stop();
+    }
+}
+
+fn output(path: &Path, config: &DirectorConfig) -> Output {
+    if config.stats_format.is_lines(path) {
+        let rotation = Rotation { bytes: config.stats_rotate, keep: config.stats_keep };
+        Output::Lines(Series::new(path.to_owned(), rotation))
+    } else {
+        Output::Document(path.to_owned())
     }
 }
 

@@ -14,6 +14,7 @@ use hdrhistogram::AdditionError;
 
 use super::cpu::{CpuSource, Cpus, CycleClock, ThreadClock};
 use super::flows::{FlowActivity, FlowTableReport};
+use super::rates::{History, Windows};
 use super::report::{
     AttachMode, BatchSize, BusyIdle, ConnectionsReport, Drops, Frames, HealthCheckReport, Identity, InterfaceReport,
     KernelRingStatistics, Moment, QueueReport, RealServerReport, Report, SCHEMA_VERSION, StandingReport, Totals,
@@ -123,6 +124,7 @@ pub struct Collector {
     sources: Sources,
     cpus: Cpus,
     cycle_clock: CycleClock,
+    history: History,
     hostname: String,
     kernel: String,
     /// Counting slots takes a walk over all tables, which change seldom.
@@ -136,11 +138,17 @@ impl Collector {
         Self {
             cpus: Cpus::new(&sources.cpus),
             cycle_clock: CycleClock::start(),
+            history: History::default(),
             sources,
             hostname: name("/proc/sys/kernel/hostname"),
             kernel: name("/proc/sys/kernel/osrelease"),
             shares: Mutex::default(),
         }
+    }
+
+    /// Notes the counters that rates are made of; to be called each second.
+    pub fn sample_rates(&self) {
+        self.history.sample(&self.sources.workers, &self.sources.tables.reader().pin());
     }
 
     /// Reads all counters.
@@ -152,10 +160,12 @@ impl Collector {
     pub fn collect(&self) -> Result<Report, CollectError> {
         let taken_at = Moment::now();
         let mut errors = Vec::new();
-        let (generation, virtual_services) = self.virtual_services();
+        let windows = self.history.windows();
+        let (generation, virtual_services) = self.virtual_services(&windows);
         let (mut workers, latency) = self.workers()?;
         let queues = self.queues(&mut errors);
-        for (worker, source) in workers.iter_mut().zip(&self.sources.workers) {
+        for (position, (worker, source)) in workers.iter_mut().zip(&self.sources.workers).enumerate() {
+            worker.rates = windows.of_worker(position);
             let mine = || queues.iter().filter(|(_, queue)| queue.worker == source.worker).map(|(_, queue)| queue);
             worker.received = mine().fold(Traffic::default(), |sum, queue| sum.plus(queue.rx));
             let outstanding = |of: fn(&QueueReport) -> u64| mine().map(of).fold(0, u64::wrapping_add);
@@ -165,7 +175,8 @@ impl Collector {
         let interfaces = self.interfaces(queues, &mut errors);
         let cpus =
             self.cpus.read(&self.sources.cpus, self.sources.workers.iter().map(|of| (of.worker, of.core)), &mut errors);
-        let totals = totals(&workers, &latency)?;
+        let mut totals = totals(&workers, &latency)?;
+        totals.rates = windows.of_all_workers();
         Ok(Report {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -187,7 +198,7 @@ impl Collector {
         })
     }
 
-    fn virtual_services(&self) -> (u64, Vec<VirtualServiceReport>) {
+    fn virtual_services(&self, windows: &Windows) -> (u64, Vec<VirtualServiceReport>) {
         let reader = self.sources.tables.reader();
         let table = reader.pin();
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,7 +213,9 @@ impl Collector {
             .zip(&shares.by_service)
             .map(|(service, shares)| {
                 let mut report = virtual_service(&table, service, shares);
-                for real_server in &mut report.real_servers {
+                report.rates = windows.of_service(service.id);
+                for (real_server, source) in report.real_servers.iter_mut().zip(table.real_servers_of(service)) {
+                    real_server.rates = windows.of_real_server(source.id);
                     real_server.health_checks = health.remove(&(service.key, real_server.address)).unwrap_or_default();
                 }
                 report
@@ -341,6 +354,7 @@ pub(crate) fn virtual_service(
         drop_bytes: outcomes.drop_bytes,
         has_quorum: service.has_quorum(),
         real_servers,
+        rates: Vec::new(),
     }
 }
 
@@ -365,6 +379,7 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
         tx: outcomes.tx,
         drops: outcomes.drops,
         drop_bytes: outcomes.drop_bytes,
+        rates: Vec::new(),
     }
 }
 
@@ -400,6 +415,7 @@ fn worker(source: &WorkerSource, latency: &LatencyReading) -> WorkerReport {
             ..Frames::default()
         },
         latency: latency.report(),
+        rates: Vec::new(),
     }
 }
 
@@ -444,5 +460,6 @@ fn totals(workers: &[WorkerReport], latencies: &[LatencyReading]) -> Result<Tota
         unstamped: sum(|worker| worker.unstamped),
         flows: workers.iter().map(|worker| worker.flows).fold(FlowActivity::default(), FlowActivity::plus),
         latency: latency.report(),
+        rates: Vec::new(),
     })
 }

@@ -4,9 +4,11 @@ pub mod collect;
 pub mod cpu;
 pub mod flows;
 mod identity;
+pub mod rates;
 pub mod report;
 pub mod sampler;
 mod schema;
+pub mod series;
 mod summary;
 
 pub use schema::schema;

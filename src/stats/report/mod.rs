@@ -9,6 +9,7 @@ mod health;
 mod identity;
 mod interface;
 mod latency;
+mod rates;
 mod service;
 mod worker;
 
@@ -17,6 +18,7 @@ pub use health::{HealthCheckReport, HealthState};
 pub use identity::{FrameIdentity, Identity, RedirectIdentity, VerdictIdentity};
 pub use interface::{AttachMode, InterfaceReport, KernelRingStatistics, QueueReport, XdpCounts};
 pub use latency::{Latency, LatencyBucket};
+pub use rates::Rate;
 pub use service::{ConnectionsReport, RealServerReport, StandingReport, VirtualServiceReport};
 pub use worker::{BatchSize, BusyIdle, Drops, Frames, WorkerReport};
 
@@ -105,4 +107,7 @@ pub struct Totals {
     pub flows: FlowActivity,
     /// Time from the XDP hook to the TX ring.
     pub latency: Latency,
+    /// How fast that goes, over each window that has been filled.
+    #[serde(default)]
+    pub rates: Vec<Rate>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CpuTimeReport, Latency, Traffic};
+use super::{CpuTimeReport, Latency, Rate, Traffic};
 use crate::stats::flows::{FlowActivity, FlowTableReport};
 
 /// One worker thread, over all its queues.
@@ -46,6 +46,9 @@ pub struct WorkerReport {
     pub frames: Frames,
     /// Time from the XDP hook to the TX ring.
     pub latency: Latency,
+    /// How fast that goes, over each window that has been filled.
+    #[serde(default)]
+    pub rates: Vec<Rate>,
 }
 
 /// What was spent with and without work.
