@@ -28,7 +28,7 @@ const COARSE_STEP: u64 = 5;
 /// Nanoseconds of the long window, less the unrest of the clock by which samples are taken.
 const LONG_NS: u64 = 59_500_000_000;
 /// Most samples that are kept.
-pub const MAX_SAMPLES: usize = RECENT + 60 / COARSE_STEP as usize + 2;
+pub const MAX_SAMPLES: usize = RECENT + 14;
 
 /// What a worker or all of them have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

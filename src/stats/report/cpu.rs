@@ -63,7 +63,7 @@ pub struct CpuTimeReport {
     pub user_ns: u64,
     /// The kernel on its behalf, in nanoseconds; as `user_ns`.
     pub system_ns: u64,
-    /// Time on a CPU, in nanoseconds, exact.
+    /// Time on a CPU, in nanoseconds, as of the scheduler's last look: a tick ago at most.
     pub run_ns: u64,
     /// Time that it was ready to run and had no CPU, in nanoseconds.
     pub runqueue_wait_ns: u64,
