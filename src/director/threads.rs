@@ -1,6 +1,7 @@
 //! The threads that the director owns: one for each worker, and those by which its numbers leave.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use crate::control::api::Handle;
 use crate::control::capture::Captures;
 use crate::control::command::DirectorHandle;
 use crate::control::flows::FlowTables;
+use crate::control::metrics::{self, MetricsServer, Stats};
 use crate::control::server::Server;
 use crate::control::socket::ControlSocket;
 use crate::health::HealthChecks;
@@ -124,6 +126,7 @@ pub(super) struct Exports {
     server: Server,
     sampler: Option<Sampler>,
     _rates: RateSampler,
+    _metrics: Option<MetricsServer>,
 }
 
 impl Exports {
@@ -170,10 +173,12 @@ impl Exports {
         let flows = FlowTables::new(flows, Arc::clone(tables));
         let names = interfaces.iter().map(|interface| interface.name.clone());
         let captures = Captures::new(Arc::clone(captures), names, Arc::clone(tables));
-        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures, announcements };
+        let stats: Stats = Arc::new(move || collector.collect());
+        let metrics = config.director.prometheus_listen.map(|address| metrics(address, &stats)).transpose()?;
+        let handle = Handle { stats, flows, director, captures, announcements };
         let server = Server::start(socket, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
-        Ok(Self { server, sampler, _rates: rates })
+        Ok(Self { server, sampler, _rates: rates, _metrics: metrics })
     }
 
     /// Writes the last statistics and closes the control socket.
@@ -183,6 +188,13 @@ impl Exports {
         }
         self.server.stop();
     }
+}
+
+fn metrics(address: SocketAddr, stats: &Stats) -> Result<MetricsServer, DirectorError> {
+    let server = MetricsServer::start(address, Arc::clone(stats), metrics::LIMITS)
+        .map_err(|source| DirectorError::Metrics { address, source })?;
+    tracing::info!(address = %server.address(), "serving /metrics");
+    Ok(server)
 }
 
 fn output(path: &Path, config: &DirectorConfig) -> Output {

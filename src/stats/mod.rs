@@ -4,6 +4,7 @@ pub mod collect;
 pub mod cpu;
 pub mod flows;
 mod identity;
+pub mod prometheus;
 pub mod rates;
 pub mod report;
 pub mod sampler;
