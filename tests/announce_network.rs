@@ -1,25 +1,20 @@
-//! Who answers for the VIPs, in real networks: the director itself, on machines whose kernels do not have the VIPs; two
-//! directors that hand them over; and keepalived, which decides which of two has them. Needs root.
+//! Who answers for the VIPs, in real networks: the director itself, on machines whose kernels do not have the VIPs, and two
+//! directors that hand them over. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 mod lab;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use lab::director::{Config, Director, pointsman};
 use lab::frame::{Envelope, Mac};
 use lab::http::{Connection, WebServer, fetch};
 use lab::raw_socket::RawSocket;
-use lab::{AtEnd, Host, Lab, Shape, vip4, vip6, wait_for};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use lab::vips::{announce, by_arp, neighbor, ping, pings, vip_status, without_vips};
+use lab::{Host, Shape, vip4, vip6, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const PATIENT: Duration = Duration::from_secs(2);
@@ -28,50 +23,8 @@ fn servers() -> [SocketAddr; 2] {
     [(vip4(), 80).into(), (vip6(), 80).into()]
 }
 
-/// A laboratory in which no kernel of a director has the VIPs.
-fn without_vips(shape: Shape) -> Option<Lab> {
-    let lab = Lab::up(shape)?;
-    for vip in ["192.168.88.15/32", "fd00:88::15/128"] {
-        lab.ip(Host::Director, &format!("address del {vip} dev eth0"));
-    }
-    Some(lab)
-}
-
-fn by_arp() -> Config {
-    Config::usual().director("announce = \"arp\"").director("flows_per_worker = 16384")
-}
-
-/// `pointsman announce` with these words.
-fn announce(lab: &Lab, director: &Director, words: &[&str]) -> Output {
-    let mut command = lab.command(Host::Client, pointsman());
-    command.arg("announce").args(words).arg("--socket").arg(director.control_socket()).output().unwrap()
-}
-
-/// What it says of a VIP.
-fn vip_status(lab: &Lab, director: &Director, vip: IpAddr) -> Value {
-    let output = announce(lab, director, &["status", "--json"]);
-    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let found = status["vips"].as_array().unwrap().iter().find(|found| found["vip"] == vip.to_string());
-    found.unwrap_or_else(|| panic!("{vip} in {status:#}")).clone()
-}
-
-/// Whether a host has an answer to a ping.
-fn pings(lab: &Lab, from: Host, vip: IpAddr) -> bool {
-    ping(lab, from, vip, &["-c", "1", "-W", "2"]).status.success()
-}
-
-fn ping(lab: &Lab, from: Host, vip: IpAddr, options: &[&str]) -> Output {
-    lab.command(from, "ping").args(options).arg(vip.to_string()).output().unwrap()
-}
-
-/// The MAC address that a host has for an address.
-fn neighbor(lab: &Lab, host: Host, address: IpAddr) -> Option<String> {
-    let shown = lab.ip(host, &format!("neighbour show to {address} dev eth0"));
-    shown.split_once("lladdr ").map(|(_, rest)| rest.split_whitespace().next().unwrap().to_owned())
-}
-
 /// Has a host forget what it knows of the segment.
-fn forget(lab: &Lab, host: Host) {
+fn forget(lab: &lab::Lab, host: Host) {
     lab.ip(host, "neighbour flush dev eth0");
 }
 
@@ -284,212 +237,4 @@ fn a_kernel_that_forwards_is_kept_from_a_vip_by_a_blackhole_route() {
     assert!(pings(&lab, Host::Client, vip4()));
     let errors = heard.drain(Duration::from_secs(4), is_error);
     assert_eq!(errors, Vec::<Vec<u8>>::new(), "no ICMP error and no redirect");
-}
-
-/// keepalived on a machine.
-struct Keepalived {
-    process: Child,
-    vrrp_pid: PathBuf,
-    log: PathBuf,
-}
-
-impl Keepalived {
-    /// With one of the sample configurations, whose paths are replaced by those of the test.
-    fn start(lab: &Lab, host: Host, sample: &str, director: &Director, priority: u32) -> Keepalived {
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/keepalived");
-        let file = |ending: &str| lab.scratch().join(format!("keepalived-{}.{ending}", host.name()));
-        // keepalived runs no script that others than root can write to, wherever the repository is.
-        let directory = lab.scratch().join(format!("pointsman-{}", host.name()));
-        fs::create_dir(&directory).unwrap();
-        for script in ["notify", "check"] {
-            fs::copy(scripts.join(script), directory.join(script)).unwrap();
-        }
-        let options = |script: &str| {
-            format!(
-                "{}/{script} --pointsman {} --socket {} --state {}",
-                directory.display(),
-                pointsman().display(),
-                director.control_socket().display(),
-                file("state").display()
-            )
-        };
-        let text = fs::read_to_string(scripts.join(sample))
-            .unwrap()
-            .replace("/usr/local/lib/pointsman/check", &options("check"))
-            .replace("/usr/local/lib/pointsman/notify", &options("notify"))
-            .replace("priority 150", &format!("priority {priority}"));
-        fs::write(file("conf"), text).unwrap();
-        let log = fs::File::create(file("log")).unwrap();
-        let mut command = lab.command(host, "keepalived");
-        command.args(["--dont-fork", "--log-console", "--vrrp", "--use-file"]).arg(file("conf"));
-        command.arg("--pid").arg(file("pid")).arg("--vrrp_pid").arg(file("vrrp"));
-        let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        Keepalived { process, vrrp_pid: file("vrrp"), log: file("log") }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn is_master(&self) -> bool {
-        let log = self.log();
-        log.rfind("Entering MASTER STATE").is_some_and(|at| !log[at..].contains("Entering BACKUP STATE"))
-    }
-
-    /// As a machine dies: none of its processes says farewell.
-    fn die(&mut self) {
-        let child: i32 = fs::read_to_string(&self.vrrp_pid).unwrap().trim().parse().unwrap();
-        let _ = self.process.kill();
-        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
-        let _ = self.process.wait();
-    }
-}
-
-impl Drop for Keepalived {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = writeln!(std::io::stderr(), "--- log of keepalived\n{}---", self.log());
-        }
-        if self.process.try_wait().unwrap().is_none() {
-            // Its child goes with it.
-            let _ = kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), Signal::SIGTERM);
-            let _ = self.process.wait();
-        }
-    }
-}
-
-/// Whether keepalived is there. If not: a printed line, or under `CI` a failure.
-fn has_keepalived() -> bool {
-    let found =
-        Command::new("keepalived").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    assert!(
-        found || std::env::var_os("CI").is_none(),
-        "CI is set, but there is no keepalived: run scripts/install-deps"
-    );
-    if !found {
-        let _ = writeln!(std::io::stderr(), "skipped: there is no keepalived; scripts/install-deps installs it");
-    }
-    found
-}
-
-/// Asks again and again over new connections. The longest time without an answer.
-fn longest_silence(lab: &Lab, server: SocketAddr, enough: &AtomicBool) -> Duration {
-    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-    lab.on(Host::Remote, || {
-        while !enough.load(Ordering::Relaxed) {
-            // A connection that waits for a lost SYN would hide when service came back.
-            let answered = TcpStream::connect_timeout(&server, Duration::from_millis(50)).is_ok();
-            if answered {
-                longest = longest.max(last.elapsed());
-                last = Instant::now();
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    });
-    longest
-}
-
-/// Bytes of one answer that is read slowly until `enough` is set, so that it lasts from before the take-over to after it.
-const DOWNLOAD: usize = 256 << 20;
-
-fn slow_download(lab: &Lab, server: SocketAddr, enough: &AtomicBool) -> usize {
-    lab.on(Host::Remote, || {
-        let mut stream = TcpStream::connect(server).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(stream, "GET /{DOWNLOAD} HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
-        let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
-        while bytes < DOWNLOAD {
-            let length = stream.read(&mut buffer).unwrap();
-            assert!(length > 0, "the download broke off after {bytes} bytes");
-            bytes += length;
-            if !enough.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
-        bytes
-    })
-}
-
-/// The master's director and keepalived are killed while a download and other flows are under way.
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
-fn fail_over(sample: &str, configs: [Config; 2]) {
-    if !has_keepalived() {
-        return;
-    }
-    let Some(lab) = without_vips(Shape { standby: true, ..Shape::default() }) else { return };
-    let _servers = WebServer::pair(&lab, 80);
-    let first = Director::start(&lab, &configs[0]);
-    let second = Director::start_on(&lab, Host::Standby, &configs[1]);
-    let mut master = Keepalived::start(&lab, Host::Director, sample, &first, 150);
-    wait_for("the first machine to be master", 20, || master.is_master().then_some(()));
-    let backup = Keepalived::start(&lab, Host::Standby, sample, &second, 100);
-    wait_for("the second to be backup", 20, || backup.log().contains("Entering BACKUP STATE").then_some(()));
-    for vip in [vip4(), vip6()] {
-        wait_for("the master to answer", 10, || pings(&lab, Host::Remote, vip).then_some(()));
-    }
-    assert!(!backup.is_master(), "{}", backup.log());
-    let (enough, exchanges) = (AtomicBool::new(false), AtomicU64::new(0));
-
-    let silences = thread::scope(|scope| {
-        let _at_end = AtEnd(&enough);
-        let download = scope.spawn(|| slow_download(&lab, servers()[0], &enough));
-        let flows: Vec<_> = (0..8)
-            .map(|number| {
-                let (enough, exchanges, lab) = (&enough, &exchanges, &lab);
-                scope.spawn(move || {
-                    let server = servers()[number % 2];
-                    let mut connection = lab.on(Host::Remote, || Connection::open(server)).unwrap();
-                    let name = connection.get().unwrap().0;
-                    while !enough.load(Ordering::Relaxed) {
-                        assert_eq!(connection.get_with(1 << 20, 0).unwrap().0, name, "a flow stays with its server");
-                        exchanges.fetch_add(1, Ordering::Relaxed);
-                        thread::sleep(Duration::from_millis(5));
-                    }
-                })
-            })
-            .collect();
-        let silences = servers().map(|server| {
-            let (lab, enough) = (&lab, &enough);
-            scope.spawn(move || longest_silence(lab, server, enough))
-        });
-        wait_for("the flows to be under way", 20, || (exchanges.load(Ordering::Relaxed) > 40).then_some(()));
-
-        // All at once, as far as a test can; the kernel that is left behind has no cable either.
-        lab.ip(Host::Switch, "link set director down");
-        master.die();
-        first.end(Signal::SIGKILL);
-
-        wait_for("the standby to take over", 20, || backup.is_master().then_some(()));
-        let at_take_over = exchanges.load(Ordering::Relaxed);
-        wait_for("all flows to go on", 30, || (exchanges.load(Ordering::Relaxed) > at_take_over + 80).then_some(()));
-        enough.store(true, Ordering::Relaxed);
-        for flow in flows {
-            flow.join().unwrap();
-        }
-        assert!(download.join().unwrap() >= DOWNLOAD, "the download is whole");
-        silences.map(|silence| silence.join().unwrap())
-    });
-
-    for vip in [vip4(), vip6()] {
-        assert!(pings(&lab, Host::Remote, vip));
-    }
-    let _ = writeln!(
-        std::io::stderr(),
-        "{sample}: longest time without a new connection: IPv4 {} ms, IPv6 {} ms",
-        silences[0].as_millis(),
-        silences[1].as_millis()
-    );
-    assert_eq!(second.quiet_stats().dropped(), 0);
-}
-
-#[test]
-fn keepalived_moves_vips_that_the_directors_answer_for() {
-    let config = by_arp().director("announce_at_start = false");
-    fail_over("keepalived-arp.conf", [config.clone(), config]);
-}
-
-#[test]
-fn keepalived_moves_vips_that_the_kernels_answer_for() {
-    let config = Config::usual().director("flows_per_worker = 16384");
-    fail_over("keepalived-kernel.conf", [config.clone(), config]);
 }

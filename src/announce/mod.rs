@@ -14,5 +14,5 @@ mod state;
 mod thread;
 
 pub use segment::Place;
-pub use state::{AnnounceError, Announcements, Conflict, Role, VipStatus};
+pub use state::{AnnounceError, Announcements, Conflict, Order, Role, VipStatus};
 pub use thread::Announcer;

@@ -49,7 +49,7 @@ impl Announcer {
     /// The system's, if it gives no thread or event descriptor.
     pub fn start(role: Role) -> io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        let state = State { role, vips: BTreeMap::new(), places: Vec::new(), tell_anew: false };
+        let state = State { role, until: None, vips: BTreeMap::new(), places: Vec::new(), tell_anew: false };
         let shared = Arc::new(Shared::new(wake, state));
         let thread = Thread {
             shared: Arc::clone(&shared),
@@ -59,6 +59,7 @@ impl Announcer {
             schedule: Schedule::default(),
             defended: HashMap::new(),
             retry: None,
+            lease_end: None,
         };
         let thread = thread::Builder::new().name("announce".to_owned()).spawn(move || thread.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -81,11 +82,13 @@ impl Announcer {
     /// up or has another MAC address, the segment is told of all VIPs anew.
     pub fn update(&self, vips: impl IntoIterator<Item = IpAddr>, places: Vec<Place>) {
         let mut state = self.shared.lock();
-        let role = state.role;
+        let (role, until) = (state.role, state.until);
         let mut old = std::mem::take(&mut state.vips);
         state.vips = vips
             .into_iter()
-            .map(|vip| (vip, old.remove(&vip).unwrap_or_else(|| Vip { role, counts: Arc::default() })))
+            .map(|vip| {
+                (vip, old.remove(&vip).unwrap_or_else(|| Vip { role, until, chosen: false, counts: Arc::default() }))
+            })
             .collect();
         let told = |place: &Place| state.places.iter().any(|old| old.up && old == place);
         let tell_anew = places.iter().any(|place| place.up && !told(place));
@@ -122,13 +125,17 @@ struct Thread {
     /// When a VIP was defended last.
     defended: HashMap<IpAddr, Instant>,
     retry: Option<Instant>,
+    /// When the first lease ends, unless it is renewed.
+    lease_end: Option<Instant>,
 }
 
 impl Thread {
     fn run(mut self) {
         let mut buffer = vec![0; FRAME_BYTES];
         while !self.shared.stop.load(Ordering::Relaxed) {
-            if self.shared.wake.read().is_ok() || self.retry.is_some_and(|at| at <= Instant::now()) {
+            let now = Instant::now();
+            let is_due = self.retry.into_iter().chain(self.lease_end).any(|at| at <= now);
+            if self.shared.wake.read().is_ok() || is_due {
                 self.take_over();
             }
             self.receive(&mut buffer);
@@ -141,6 +148,10 @@ impl Thread {
     fn take_over(&mut self) {
         let (active, places, tell_anew) = {
             let mut state = self.shared.lock();
+            for vip in state.end_leases(Instant::now()) {
+                warn!(%vip, "the lease was not renewed in time: another director may have the VIP");
+            }
+            self.lease_end = state.next_end();
             let is_active = |(_, vip): &(&IpAddr, &Vip)| vip.role == Role::Active;
             let active: BTreeSet<IpAddr> = state.vips.iter().filter(is_active).map(|(vip, _)| *vip).collect();
             self.counts = state.vips.iter().map(|(address, vip)| (*address, Arc::clone(&vip.counts))).collect();
@@ -261,7 +272,7 @@ impl Thread {
     /// Sleeps until a frame, a command, or the next thing that is due.
     fn wait(&self, more: bool) {
         let now = Instant::now();
-        let due = self.schedule.next().into_iter().chain(self.retry).min();
+        let due = self.schedule.next().into_iter().chain(self.retry).chain(self.lease_end).min();
         let pause =
             due.map(|due| due.saturating_duration_since(now).max(if more { ANNOUNCE_PAUSE } else { Duration::ZERO }));
         // Rounded up, as poll counts whole milliseconds: waking early would be to spin.

@@ -19,9 +19,9 @@ const WIDTH: usize = 80;
 
 const HELP: &str = "\
 Examples:
-  pointsman doctor --config /etc/pointsman.toml
-  pointsman doctor --config /etc/pointsman.toml --quiet    # only what is to be mended
-  pointsman doctor --config /etc/pointsman.toml --json | jq '.findings[] | select(.severity == \"error\")'
+  pointsman doctor --config /etc/pointsman/director.toml
+  pointsman doctor --config /etc/pointsman/director.toml --quiet    # only what is to be mended
+  pointsman doctor --config /etc/pointsman/director.toml --json | jq '.findings[] | select(.severity == \"error\")'
   pointsman doctor --no-probe                              # machine and interfaces; sends nothing
 
 It changes nothing. Who answers for a VIP is asked by ARP probes and neighbour solicitations that nobody learns an

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{Gid, Group, Uid, User, fchown, getegid, geteuid};
 use tempfile::NamedTempFile;
 
 /// Why the file was not written. It is as it was.
@@ -18,6 +18,19 @@ pub enum SaveError {
         .0.display()
     )]
     Changed(PathBuf),
+    /// The new file cannot have the owner of the old one.
+    #[error(
+        "{} belongs to {owner}, and the director, which runs as {user}, may not give it a file: chown {user} {}",
+        path.display(), path.display()
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its user and group.
+        owner: String,
+        /// Those of this process.
+        user: String,
+    },
     /// The system refused.
     #[error("cannot {action} {}: {error}", path.display())]
     Io {
@@ -45,13 +58,15 @@ pub fn save(path: &Path, expected: &str, text: &str) -> Result<(), SaveError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let old = fs::metadata(&path).map_err(failed("look at", &path))?;
     let mut new = NamedTempFile::with_prefix_in(".pointsman-", directory).map_err(failed("write to", directory))?;
-    let write = failed("write", new.path());
+    let new_path = new.path().to_owned();
+    let write = |error| failed("write", &new_path)(error);
     let file = new.as_file_mut();
-    file.write_all(text.as_bytes())
-        .and_then(|()| keep_owner(file, &old))
-        .and_then(|()| file.set_permissions(old.permissions()))
-        .and_then(|()| file.sync_all())
-        .map_err(write)?;
+    file.write_all(text.as_bytes()).map_err(write)?;
+    keep_owner(file, &old).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => not_ours(&path, &old),
+        _ => write(error),
+    })?;
+    file.set_permissions(old.permissions()).and_then(|()| file.sync_all()).map_err(write)?;
     new.persist(&path).map_err(|error| failed("replace", &path)(error.error))?;
     // The name is in the directory, which is as well to reach the disk.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("write to", directory))
@@ -77,6 +92,18 @@ fn keep_owner(file: &File, old: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
+fn not_ours(path: &Path, old: &fs::Metadata) -> SaveError {
+    let owner = names(Uid::from_raw(old.uid()), Gid::from_raw(old.gid()));
+    SaveError::Owner { path: path.to_owned(), owner, user: names(geteuid(), getegid()) }
+}
+
+/// As chown(1) takes them: by name, or by number where there is none.
+fn names(user: Uid, group: Gid) -> String {
+    let user = User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |user| user.name);
+    let group = Group::from_gid(group).ok().flatten().map_or_else(|| group.to_string(), |group| group.name);
+    format!("{user}:{group}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -95,6 +122,15 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o604);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn who_owns_the_file_is_said_with_the_command_that_mends_it() {
+        assert_eq!(names(Uid::from_raw(0), Gid::from_raw(0)), "root:root");
+        assert_eq!(names(Uid::from_raw(4_000_000_007), Gid::from_raw(4_000_000_008)), "4000000007:4000000008");
+        let error = not_ours(Path::new("/etc/passwd"), &fs::metadata("/etc/passwd").unwrap()).to_string();
+        assert!(error.starts_with("/etc/passwd belongs to root:root, and the director"), "{error}");
+        assert!(error.ends_with(&format!("chown {} /etc/passwd", names(geteuid(), getegid()))), "{error}");
     }
 
     #[test]

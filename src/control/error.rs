@@ -86,7 +86,7 @@ impl ApiError {
             Refusal::Config { error, edited } => Self::of_config(error, &edited, batch),
             Refusal::Impossible(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             Refusal::Save(SaveError::Changed(_)) => Self::new(StatusCode::CONFLICT, message).at("persist"),
-            Refusal::Save(SaveError::Io { .. }) | Refusal::Incomplete(_) => {
+            Refusal::Save(SaveError::Io { .. } | SaveError::Owner { .. }) | Refusal::Incomplete(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
             }
             Refusal::Busy | Refusal::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, message),

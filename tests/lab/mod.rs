@@ -19,6 +19,7 @@ pub mod http;
 pub mod link;
 pub mod raw_socket;
 pub mod steer;
+pub mod vips;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
