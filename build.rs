@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
-const PROGRAMS: [&str; 3] = ["redirect", "redirect_errors", "mark"];
+const PROGRAMS: [&str; 4] = ["redirect", "redirect_errors", "mark", "softirq"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

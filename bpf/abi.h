@@ -18,6 +18,7 @@
 #define MAX_QUEUES 1024
 #define MAX_PASSED_FRAGMENTS 4096
 #define PASSED_FRAGMENT_NS 60000000000
+#define MAX_NAPI_INTERFACES 64
 
 #define PROTOCOL_BIT_TCP 1
 #define PROTOCOL_BIT_UDP 2
@@ -97,6 +98,26 @@ struct mark_counters {
 struct redirect_errors {
 	__u64 counted_by_socket; /* rx_dropped or rx_ring_full of the socket has it, too */
 	__u64 others;
+};
+
+/* softirq.bpf.c: an interface, wherever it is. */
+struct napi_interface {
+	__u32 ifindex;
+	__u32 namespace; /* inode number of the network namespace */
+};
+
+/* One per CPU and interface. */
+struct napi_polls {
+	__u64 ns; /* of all polls but the untimed ones */
+	__u64 polls;
+	__u64 packets;
+	__u64 untimed_polls; /* of `polls`, outside of a softirq */
+};
+
+/* One per CPU. */
+struct softirq_time {
+	__u64 since_ns; /* when the softirq under way began or its last poll ended; 0 while there is none */
+	__u64 outside_ns;
 };
 
 #endif

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::text::{bytes, count, duration, nanoseconds, percent, wrap, wrap_pieces};
+use super::text::{bytes, count, duration, nanoseconds, per_second, percent, wrap, wrap_pieces};
 use crate::config::DEFAULT_CONTROL_SOCKET;
 use crate::control::client::{Client, ClientError};
 use crate::flow::MemoryKind;
 use crate::stats::report::{
-    Drops, HealthCheckReport, HealthState, InterfaceReport, Latency, QueueReport, RealServerReport, Report,
+    Drops, HealthCheckReport, HealthState, InterfaceReport, Latency, QueueReport, Rate, RealServerReport, Report,
     StandingReport, Totals, VirtualServiceReport, WorkerReport,
 };
 
@@ -106,6 +106,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Report { version, hostname, kernel, generation, .. } = report;
     wrap(out, "", &format!("pointsman {version} on {hostname}, Linux {kernel}"), WIDTH)?;
     writeln!(out, "up {}, forwarding table {generation}", duration(report.uptime_ns))?;
+    print_rates(&report.totals.rates, out)?;
     print_interfaces(&report.interfaces, out)?;
     print_workers(&report.workers, out)?;
     print_costs(&report.workers, out)?;
@@ -119,6 +120,32 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     print_checks(report, out)?;
     for error in &report.errors {
         wrap(out, "note: ", error, WIDTH)?;
+    }
+    Ok(())
+}
+
+fn print_rates(rates: &[Rate], out: &mut impl Write) -> io::Result<()> {
+    if rates.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nRates per second")?;
+    writeln!(
+        out,
+        "  {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "over", "received", "bits", "sent", "bits", "dropped", "new flows"
+    )?;
+    for rate in rates {
+        writeln!(
+            out,
+            "  {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            format!("{} s", rate.over_s),
+            per_second(rate.received_pps.unwrap_or_default()),
+            per_second(rate.received_bps.unwrap_or_default()),
+            per_second(rate.tx_pps),
+            per_second(rate.tx_bps),
+            per_second(rate.dropped_pps),
+            per_second(rate.new_flows_per_s),
+        )?;
     }
     Ok(())
 }

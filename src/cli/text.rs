@@ -26,6 +26,11 @@ pub(super) fn bytes(value: u64) -> String {
     }
 }
 
+/// A rate in at most nine columns, to four digits.
+pub(super) fn per_second(rate: f64) -> String {
+    scaled(rate, &["", " k", " M", " G", " T", " P", " E"])
+}
+
 /// A span of nanoseconds in at most eight columns, to three digits.
 pub(super) fn nanoseconds(value: f64) -> String {
     if value >= 1e12 {

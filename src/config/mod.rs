@@ -12,13 +12,14 @@ mod raw;
 mod reader;
 mod restart;
 mod save;
+pub mod size;
 mod syntax;
 mod validate;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -178,6 +179,17 @@ pub struct DirectorConfig {
     /// Time between two writes of `stats_file`.
     #[serde(rename = "stats_interval_ms", serialize_with = "as_ms")]
     pub stats_interval: Duration,
+    /// How `stats_file` is written.
+    pub stats_format: StatsFormat,
+    /// Bytes after which a file of lines is rotated.
+    #[serde(serialize_with = "as_size")]
+    pub stats_rotate: u64,
+    /// Rotated files that are kept.
+    pub stats_keep: u32,
+    /// Where `/metrics` is served for Prometheus besides the control socket.
+    pub prometheus_listen: Option<SocketAddr>,
+    /// What the kernel's time in softirqs is measured by.
+    pub stats_softirq: SoftirqMeasurement,
     /// Who answers for VIPs of which no service says it.
     pub announce: Announce,
     /// Whether VIPs with [`Announce::Arp`] are answered for from the start, or only when told to.
@@ -196,6 +208,11 @@ impl Default for DirectorConfig {
             flows_per_worker: 1 << 20,
             stats_file: None,
             stats_interval: Duration::from_secs(1),
+            stats_format: StatsFormat::Auto,
+            stats_rotate: 100 << 20,
+            stats_keep: 5,
+            prometheus_listen: None,
+            stats_softirq: SoftirqMeasurement::Auto,
             announce: Announce::Kernel,
             announce_at_start: true,
         }
@@ -214,6 +231,11 @@ impl fmt::Debug for DirectorConfig {
             .field("flows_per_worker", &self.flows_per_worker)
             .field("stats_file", &self.stats_file)
             .field("stats_interval", &self.stats_interval)
+            .field("stats_format", &self.stats_format)
+            .field("stats_rotate", &self.stats_rotate)
+            .field("stats_keep", &self.stats_keep)
+            .field("prometheus_listen", &self.prometheus_listen)
+            .field("stats_softirq", &self.stats_softirq)
             .field("announce", &self.announce)
             .field("announce_at_start", &self.announce_at_start)
             .finish()
@@ -226,6 +248,10 @@ fn hide_secret<S: Serializer>(secret: &Option<String>, serializer: S) -> Result<
 
 fn as_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{mode:04o}"))
+}
+
+fn as_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    size::format(*bytes).serialize(serializer)
 }
 
 fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -241,6 +267,42 @@ pub enum NoSocketAction {
     Drop,
     /// Left to the kernel and counted.
     Pass,
+}
+
+/// How the file of statistics is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatsFormat {
+    /// As lines if its name ends in `.jsonl`, else as one document.
+    #[default]
+    Auto,
+    /// Replaced as a whole by each document.
+    Document,
+    /// Each document is appended as a line, and the file is rotated.
+    Lines,
+}
+
+impl StatsFormat {
+    /// Whether a file of this name is one of lines.
+    #[must_use]
+    pub fn is_lines(self, path: &Path) -> bool {
+        match self {
+            Self::Auto => path.extension().is_some_and(|extension| extension == "jsonl"),
+            Self::Document => false,
+            Self::Lines => true,
+        }
+    }
+}
+
+/// What the kernel's time in softirqs is measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftirqMeasurement {
+    /// Programs on the kernel's tracepoints, where they can be attached.
+    #[default]
+    Auto,
+    /// What /proc says, alone.
+    Procfs,
 }
 
 /// Who answers ARP, neighbour discovery and ping for a VIP.

@@ -4,6 +4,7 @@ use toml::de::DeTable;
 
 use super::error::Findings;
 use super::reader::{Field, Item, Key, Place, Table, ValueKind, WordOr};
+use super::size;
 
 const DIRECTOR: Key = Key::optional("director", "a table", "one [director] table");
 const INTERFACE: Key = Key::optional("interface", "an array of tables", "[[interface]], in double brackets");
@@ -42,6 +43,11 @@ pub(super) struct RawDirector<'t> {
     pub(super) no_socket: Option<Field<&'t str>>,
     pub(super) stats_file: Option<Field<&'t str>>,
     pub(super) stats_interval_ms: Option<Field<i64>>,
+    pub(super) stats_format: Option<Field<&'t str>>,
+    pub(super) stats_rotate: Option<Field<&'t str>>,
+    pub(super) stats_keep: Option<Field<i64>>,
+    pub(super) prometheus_listen: Option<Field<&'t str>>,
+    pub(super) stats_softirq: Option<Field<&'t str>>,
     pub(super) flows_per_worker: Option<Field<i64>>,
     pub(super) announce: Option<Field<&'t str>>,
     pub(super) announce_at_start: Option<Field<bool>>,
@@ -193,6 +199,15 @@ impl<'t> RawDirector<'t> {
                 "an interval in milliseconds",
                 "10 to 3600000",
             )),
+            stats_format: table.text(Key::optional("stats_format", "a format", "\"auto\", \"document\" or \"lines\"")),
+            stats_rotate: table.text(Key::optional("stats_rotate", "a size", size::EXPECTED)),
+            stats_keep: table.integer(Key::optional("stats_keep", "a number of files", "0 to 1000")),
+            prometheus_listen: table.text(Key::optional(
+                "prometheus_listen",
+                "an address with a port",
+                "an address and a port such as \"127.0.0.1:9465\" or \"[::1]:9465\"",
+            )),
+            stats_softirq: table.text(Key::optional("stats_softirq", "a way to measure", "\"auto\" or \"procfs\"")),
             announce: table.text(Key::optional("announce", ANNOUNCE, ANNOUNCE_WORDS)),
             announce_at_start: table.flag(Key::optional("announce_at_start", "a switch", TRUE_OR_FALSE)),
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, DirectorConfig, InterfaceConfig};
+use super::{Config, DirectorConfig, InterfaceConfig, size};
 
 /// A setting that the new file changes and that stays as it was until the director is started again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +78,11 @@ fn restart_director(director: &DirectorConfig) -> Settings {
         flows_per_worker,
         stats_file,
         stats_interval,
+        stats_format,
+        stats_rotate,
+        stats_keep,
+        prometheus_listen,
+        stats_softirq,
         announce: _,
         announce_at_start: _,
     } = director;
@@ -90,6 +95,11 @@ fn restart_director(director: &DirectorConfig) -> Settings {
         ("flows_per_worker", flows_per_worker.to_string()),
         ("stats_file", as_json(stats_file)),
         ("stats_interval_ms", stats_interval.as_millis().to_string()),
+        ("stats_format", as_json(stats_format)),
+        ("stats_rotate", format!("\"{}\"", size::format(*stats_rotate))),
+        ("stats_keep", stats_keep.to_string()),
+        ("prometheus_listen", as_json(prometheus_listen)),
+        ("stats_softirq", as_json(stats_softirq)),
     ]
 }
 

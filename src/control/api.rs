@@ -21,6 +21,7 @@ use super::error::ApiError;
 use super::explain::{ExplainQuery, LiveExplanation};
 use super::extract::Query;
 use super::flows::{FlowList, FlowQuery, FlowTables};
+use super::metrics::{METRICS, metrics};
 use super::openapi::{self, OPENAPI, about};
 use super::{announce, change, services};
 use crate::announce::Announcements;
@@ -130,6 +131,7 @@ pub(super) fn router(handle: Handle) -> Router {
     let show = move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) };
     routes
         .route(OPENAPI, get(show))
+        .route(METRICS, get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(handle)

@@ -26,7 +26,7 @@ pub struct FlowQuestion {
 }
 
 /// What the director does with a flow's next packet, if it neither begins nor ends the flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LiveExplanation {
     /// As asked.
     pub protocol: Protocol,

@@ -13,6 +13,7 @@ pub mod error;
 pub mod explain;
 pub mod extract;
 pub mod flows;
+pub mod metrics;
 pub mod openapi;
 pub mod schema;
 pub mod server;

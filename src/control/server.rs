@@ -9,7 +9,8 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -107,7 +108,33 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: UnixListener, router: Router, limits: Limits, mut stopped: oneshot::Receiver<()>) {
+/// Where connections come from.
+pub(super) trait Listener {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Serves `router` until told to stop.
+pub(super) async fn serve(listener: impl Listener, router: Router, limits: Limits, mut stopped: oneshot::Receiver<()>) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let (closing, closed) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -124,7 +151,7 @@ async fn serve(listener: UnixListener, router: Router, limits: Limits, mut stopp
             }
             Err(error) => {
                 if !accept_fails {
-                    tracing::warn!("cannot take a connection on the control socket: {error}");
+                    tracing::warn!("cannot take a connection: {error}");
                 }
                 accept_fails = true;
                 sleep(ACCEPT_PAUSE).await;
@@ -138,14 +165,13 @@ async fn serve(listener: UnixListener, router: Router, limits: Limits, mut stopp
     let _ = timeout(limits.farewell * 2, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn accept(listener: &UnixListener, slots: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+async fn accept<L: Listener>(listener: &L, slots: &Arc<Semaphore>) -> io::Result<(L::Stream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    Ok((listener.next().await?, slot))
 }
 
 async fn serve_one(
-    stream: UnixStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     _slot: OwnedSemaphorePermit,
     router: Router,
     limits: Limits,

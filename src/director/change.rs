@@ -217,6 +217,15 @@ pub(super) fn parse(text: &str, origin: &str, options: &Options) -> Result<(Conf
     if let Some(path) = &options.stats_file {
         config.director.stats_file = Some(path.clone());
     }
+    if let Some(format) = options.stats_format {
+        config.director.stats_format = format;
+    }
+    if let Some(bytes) = options.stats_rotate {
+        config.director.stats_rotate = bytes;
+    }
+    if let Some(keep) = options.stats_keep {
+        config.director.stats_keep = keep;
+    }
     if let Some(interval) = options.stats_interval {
         config.director.stats_interval = interval;
     }

@@ -1,5 +1,7 @@
 //! Why the director could not start or go on: one sentence each.
 
+use std::net::SocketAddr;
+
 use crate::config::ConfigError;
 use crate::network::NetworkError;
 use crate::port::xsk::OpenError;
@@ -80,6 +82,14 @@ pub enum DirectorError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] crate::control::socket::BindError),
+    /// The address for Prometheus.
+    #[error("cannot listen on {address} for Prometheus: {source}; choose another prometheus_listen")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A thread could not be started, or signals not be handled.
     #[error("cannot {action}: {source}")]
     System {

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod preflight;
 mod privileges;
 mod signals;
+mod softirq;
 mod start;
 mod threads;
 
@@ -65,6 +66,12 @@ pub struct Options {
     pub stats_file: Option<PathBuf>,
     /// Instead of the file's `stats_interval_ms`.
     pub stats_interval: Option<Duration>,
+    /// Instead of the file's `stats_format`.
+    pub stats_format: Option<config::StatsFormat>,
+    /// Instead of the file's `stats_rotate`, in bytes.
+    pub stats_rotate: Option<u64>,
+    /// Instead of the file's `stats_keep`.
+    pub stats_keep: Option<u32>,
     /// Instead of the file's `control_socket`.
     pub control_socket: Option<PathBuf>,
 }
@@ -150,6 +157,7 @@ impl Director {
         let signals = signals::catch()?;
         let interfaces = start::attach(&config)?;
         let prepared = start::prepare(&config, &interfaces)?;
+        let napi = softirq::measure(&config, &interfaces);
         privileges::give_up()?;
         signals::watch(signals, event_sender.clone())?;
         let (network_sender, network) = channel::bounded(EVENTS);
@@ -163,7 +171,7 @@ impl Director {
         let captures = threads::capture_switch(&prepared);
         let watched = (&health, announcer.announcements());
         let exports =
-            Exports::start(&config, (socket, handle), &interfaces, &prepared, &published, watched, &captures)?;
+            Exports::start(&config, (socket, handle), (&interfaces, napi), &prepared, &published, watched, &captures)?;
         let counters = prepared.iter().map(|worker| Arc::clone(&worker.counters)).collect();
         let workers = Workers::start(prepared, &published, &captures, event_sender)?;
         let mut director = Self {

@@ -13,6 +13,7 @@ use crate::doctor::cpu_list;
 use crate::flow::{PeerFlows, WorkerFlows};
 use crate::network::{link_by_name, nic};
 use crate::port::xsk::{self, BindMode, Opened, QueuePlan, SocketHandle, XskPlan};
+use crate::stats::cpu::ThreadClock;
 use crate::worker::WorkerSettings;
 use crate::xdp::{
     AttachMode, AttachedMode, MAX_LOCAL_MACS, MAX_SERVICES, MAX_VIPS, NoSocketAction, Settings, XdpError, XdpProgram,
@@ -21,6 +22,7 @@ use crate::xdp::{
 /// A worker whose sockets are bound but which does not run yet.
 pub(super) struct Prepared {
     pub(super) core: usize,
+    pub(super) clock: Arc<ThreadClock>,
     pub(super) settings: WorkerSettings,
     pub(super) port: xsk::XskPort,
     pub(super) counters: Arc<WorkerCounters>,
@@ -197,6 +199,7 @@ fn prepare_worker(
         .collect();
     Ok(Prepared {
         core: layout.core,
+        clock: Arc::default(),
         settings: WorkerSettings {
             worker,
             batch: interfaces.iter().map(|interface| interface.batch as usize).max().unwrap_or(1),

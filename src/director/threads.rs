@@ -1,6 +1,8 @@
 //! The threads that the director owns: one for each worker, and those by which its numbers leave.
 
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,18 +14,22 @@ use super::start::{BoundQueue, Prepared};
 use super::{DirectorError, Event, Interface};
 use crate::announce::Announcements;
 use crate::capture::{QueuePlace, Switch};
-use crate::config::Config;
+use crate::config::{Config, DirectorConfig};
 use crate::control::api::Handle;
 use crate::control::capture::Captures;
 use crate::control::command::DirectorHandle;
 use crate::control::flows::FlowTables;
+use crate::control::metrics::{self, MetricsServer, Stats};
 use crate::control::server::Server;
 use crate::control::socket::ControlSocket;
 use crate::health::HealthChecks;
 use crate::port::xsk;
 use crate::stats::collect::{Collector, InterfaceSource, QueueSource, Sources, WorkerSource};
+use crate::stats::cpu::{CpuSource, NapiSource};
+use crate::stats::rates::RateSampler;
 use crate::stats::report::{AttachMode, KernelRingStatistics, Moment, XdpCounts};
-use crate::stats::sampler::Sampler;
+use crate::stats::sampler::{Output, Sampler};
+use crate::stats::series::{Rotation, Series};
 use crate::table::{ForwardingTable, Published};
 use crate::worker::Worker;
 use crate::xdp::AttachedMode;
@@ -44,6 +50,7 @@ impl Workers {
     ) -> Result<Self, DirectorError> {
         let mut workers = Self { stop: Arc::default(), threads: Vec::new() };
         for worker in prepared {
+            let clock = Arc::clone(&worker.clock);
             let stop = Arc::clone(&workers.stop);
             let published = Arc::clone(published);
             let captures = Arc::clone(captures);
@@ -52,6 +59,7 @@ impl Workers {
                 .name(format!("worker-{}", worker.settings.worker))
                 .spawn(move || {
                     let _ended = ended;
+                    clock.begin();
                     if !core_affinity::set_for_current(CoreId { id: worker.core }) {
                         tracing::warn!(
                             worker = worker.settings.worker,
@@ -63,6 +71,7 @@ impl Workers {
                     Worker::new(worker.settings, worker.port, published.reader(), worker.counters, worker.flows)
                         .with_tap(tap)
                         .run(&stop);
+                    clock.end();
                 })
                 .map_err(|source| DirectorError::System { action: "start a worker's thread", source })?;
             workers.threads.push(thread);
@@ -116,6 +125,8 @@ pub(super) fn health(events: Sender<Event>) -> Result<HealthChecks, DirectorErro
 pub(super) struct Exports {
     server: Server,
     sampler: Option<Sampler>,
+    _rates: RateSampler,
+    _metrics: Option<MetricsServer>,
 }
 
 impl Exports {
@@ -123,7 +134,7 @@ impl Exports {
     pub(super) fn start(
         config: &Config,
         (socket, director): (ControlSocket, DirectorHandle),
-        interfaces: &[Interface],
+        (interfaces, napi): (&[Interface], NapiSource),
         prepared: &[Prepared],
         tables: &Arc<Published<ForwardingTable>>,
         (health, announcements): (&HealthChecks, Announcements),
@@ -134,17 +145,24 @@ impl Exports {
             started_at: Moment::now(),
             workers: prepared.iter().map(|worker| worker_source(worker, interfaces)).collect(),
             interfaces: interfaces.iter().map(interface_source).collect::<Result<_, _>>()?,
+            cpus: CpuSource::new(napi),
             tables: Arc::clone(tables),
             health: Box::new(move || {
                 found().into_iter().map(|(of, checks)| ((of.service, of.real_server), checks)).collect()
             }),
         };
         let collector = Arc::new(Collector::new(sources));
+        let sampled = Arc::clone(&collector);
+        let rates = RateSampler::start(move || sampled.sample_rates())
+            .map_err(|source| DirectorError::System { action: "start the thread that samples rates", source })?;
         let sampler = match &config.director.stats_file {
             None => None,
             Some(path) => {
                 let collector = Arc::clone(&collector);
-                let sampler = Sampler::start(path.clone(), config.director.stats_interval, move || collector.collect());
+                let sampler =
+                    Sampler::start(output(path, &config.director), config.director.stats_interval, move || {
+                        collector.collect()
+                    });
                 Some(
                     sampler
                         .map_err(|source| DirectorError::System { action: "start the statistics thread", source })?,
@@ -155,10 +173,12 @@ impl Exports {
         let flows = FlowTables::new(flows, Arc::clone(tables));
         let names = interfaces.iter().map(|interface| interface.name.clone());
         let captures = Captures::new(Arc::clone(captures), names, Arc::clone(tables));
-        let handle = Handle { stats: Arc::new(move || collector.collect()), flows, director, captures, announcements };
+        let stats: Stats = Arc::new(move || collector.collect());
+        let metrics = config.director.prometheus_listen.map(|address| metrics(address, &stats)).transpose()?;
+        let handle = Handle { stats, flows, director, captures, announcements };
         let server = Server::start(socket, handle)
             .map_err(|source| DirectorError::System { action: "serve the control socket", source })?;
-        Ok(Self { server, sampler })
+        Ok(Self { server, sampler, _rates: rates, _metrics: metrics })
     }
 
     /// Writes the last statistics and closes the control socket.
@@ -167,6 +187,22 @@ impl Exports {
             sampler.stop();
         }
         self.server.stop();
+    }
+}
+
+fn metrics(address: SocketAddr, stats: &Stats) -> Result<MetricsServer, DirectorError> {
+    let server = MetricsServer::start(address, Arc::clone(stats), metrics::LIMITS)
+        .map_err(|source| DirectorError::Metrics { address, source })?;
+    tracing::info!(address = %server.address(), "serving /metrics");
+    Ok(server)
+}
+
+fn output(path: &Path, config: &DirectorConfig) -> Output {
+    if config.stats_format.is_lines(path) {
+        let rotation = Rotation { bytes: config.stats_rotate, keep: config.stats_keep };
+        Output::Lines(Series::new(path.to_owned(), rotation))
+    } else {
+        Output::Document(path.to_owned())
     }
 }
 
@@ -180,6 +216,7 @@ fn worker_source(worker: &Prepared, interfaces: &[Interface]) -> WorkerSource {
     WorkerSource {
         worker: worker.settings.worker,
         core: Some(worker.core),
+        clock: Arc::clone(&worker.clock),
         counters: Arc::clone(&worker.counters),
         flows: worker.flows.flows.reader(),
         queues: worker.queues.iter().map(|queue| queue_source(queue, interfaces)).collect(),

@@ -12,7 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::AdditionError;
 
+use super::cpu::{CpuSource, Cpus, CycleClock, ThreadClock};
 use super::flows::{FlowActivity, FlowTableReport};
+use super::rates::{History, Windows};
 use super::report::{
     AttachMode, BatchSize, BusyIdle, CompletionBy, ConnectionLimitReport, ConnectionsReport, Cost, Drops, Frames,
     HealthCheckReport, Identity, InterfaceReport, KernelRingStatistics, Moment, QueueReport, RealServerReport, Report,
@@ -39,6 +41,8 @@ pub struct Sources {
     pub workers: Vec<WorkerSource>,
     /// The interfaces.
     pub interfaces: Vec<InterfaceSource>,
+    /// The CPUs.
+    pub cpus: CpuSource,
     /// Where the forwarding table is published.
     pub tables: Arc<Published<ForwardingTable>>,
     /// What health checks have found.
@@ -54,6 +58,8 @@ pub struct WorkerSource {
     pub worker: usize,
     /// The CPU that it is pinned to.
     pub core: Option<usize>,
+    /// The time that its thread uses.
+    pub clock: Arc<ThreadClock>,
     /// What it counts over all its queues.
     pub counters: Arc<WorkerCounters>,
     /// Where it remembers flows.
@@ -117,6 +123,9 @@ struct Shares {
 /// Makes reports. Any thread may ask for one at any time; no worker ever waits for it.
 pub struct Collector {
     sources: Sources,
+    cpus: Cpus,
+    cycle_clock: CycleClock,
+    history: History,
     hostname: String,
     kernel: String,
     /// Counting slots takes a walk over all tables, which change seldom.
@@ -128,11 +137,19 @@ impl Collector {
     pub fn new(sources: Sources) -> Self {
         let name = |path| fs::read_to_string(path).map(|text| text.trim_end().to_owned()).unwrap_or_default();
         Self {
+            cpus: Cpus::new(&sources.cpus),
+            cycle_clock: CycleClock::start(),
+            history: History::default(),
             sources,
             hostname: name("/proc/sys/kernel/hostname"),
             kernel: name("/proc/sys/kernel/osrelease"),
             shares: Mutex::default(),
         }
+    }
+
+    /// Notes the counters that rates are made of; to be called each second.
+    pub fn sample_rates(&self) {
+        self.history.sample(&self.sources.workers, &self.sources.tables.reader().pin());
     }
 
     /// Reads all counters.
@@ -144,10 +161,12 @@ impl Collector {
     pub fn collect(&self) -> Result<Report, CollectError> {
         let taken_at = Moment::now();
         let mut errors = Vec::new();
-        let (generation, virtual_services) = self.virtual_services();
+        let windows = self.history.windows();
+        let (generation, virtual_services) = self.virtual_services(&windows);
         let (mut workers, times) = self.workers()?;
         let queues = self.queues(&mut errors);
-        for (worker, source) in workers.iter_mut().zip(&self.sources.workers) {
+        for (position, (worker, source)) in workers.iter_mut().zip(&self.sources.workers).enumerate() {
+            worker.rates = windows.of_worker(position);
             let mine = || queues.iter().filter(|(_, queue)| queue.worker == source.worker).map(|(_, queue)| queue);
             worker.received = mine().fold(Traffic::default(), |sum, queue| sum.plus(queue.rx));
             let outstanding = |of: fn(&QueueReport) -> u64| mine().map(of).fold(0, u64::wrapping_add);
@@ -155,7 +174,10 @@ impl Collector {
             worker.frames.tx = outstanding(|queue| queue.tx.packets.saturating_sub(queue.tx_completed));
         }
         let interfaces = self.interfaces(queues, &mut errors);
-        let totals = totals(&workers, &times)?;
+        let cpus =
+            self.cpus.read(&self.sources.cpus, self.sources.workers.iter().map(|of| (of.worker, of.core)), &mut errors);
+        let mut totals = totals(&workers, &times)?;
+        totals.rates = windows.of_all_workers();
         Ok(Report {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -167,6 +189,9 @@ impl Collector {
             generation,
             identity: Identity::of(&interfaces, &workers, &totals),
             interfaces,
+            cycle_hz: self.cycle_clock.hz(),
+            cpus,
+            softirq_measured_by: self.sources.cpus.measured_by(),
             workers,
             virtual_services,
             totals,
@@ -174,7 +199,7 @@ impl Collector {
         })
     }
 
-    fn virtual_services(&self) -> (u64, Vec<VirtualServiceReport>) {
+    fn virtual_services(&self, windows: &Windows) -> (u64, Vec<VirtualServiceReport>) {
         let reader = self.sources.tables.reader();
         let table = reader.pin();
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,7 +214,9 @@ impl Collector {
             .zip(&shares.by_service)
             .map(|(service, shares)| {
                 let mut report = virtual_service(&table, service, shares);
-                for real_server in &mut report.real_servers {
+                report.rates = windows.of_service(service.id);
+                for (real_server, source) in report.real_servers.iter_mut().zip(table.real_servers_of(service)) {
+                    real_server.rates = windows.of_real_server(source.id);
                     real_server.health_checks = health.remove(&(service.key, real_server.address)).unwrap_or_default();
                 }
                 report
@@ -343,6 +370,7 @@ pub(crate) fn virtual_service(
         drop_bytes: outcomes.drop_bytes,
         has_quorum: service.has_quorum(),
         real_servers,
+        rates: Vec::new(),
     }
 }
 
@@ -372,6 +400,7 @@ fn real_server_of(table: &ForwardingTable, real_server: &RealServer, share_slots
         tx: outcomes.tx,
         drops: outcomes.drops,
         drop_bytes: outcomes.drop_bytes,
+        rates: Vec::new(),
     }
 }
 
@@ -394,6 +423,7 @@ fn worker(source: &WorkerSource, times: &Times) -> WorkerReport {
         cycles,
         cost,
         turns: BusyIdle { busy: counters.busy_turns.get(), idle: counters.idle_turns.get() },
+        cpu_time: source.clock.read(),
         sleeps: counters.sleeps.get(),
         received: Traffic::default(),
         tx: outcomes.tx,
@@ -416,6 +446,7 @@ fn worker(source: &WorkerSource, times: &Times) -> WorkerReport {
         completion: times.completion.report(),
         // No driver's time stamps are asked for.
         completion_by: CompletionBy::CompletionRing,
+        rates: Vec::new(),
     }
 }
 
@@ -463,5 +494,6 @@ fn totals(workers: &[WorkerReport], all_times: &[Times]) -> Result<Totals, Colle
         queueing: times.queueing.report(),
         processing: times.processing.report(),
         completion: times.completion.report(),
+        rates: Vec::new(),
     })
 }

@@ -12,12 +12,44 @@ use tracing::{info, warn};
 
 use super::collect::CollectError;
 use super::report::Report;
+use super::series::Series;
 
 /// Shortest time between two documents.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Permissions of the file, before the umask.
 const MODE: u32 = 0o644;
+
+/// How documents are put into a file.
+#[derive(Debug)]
+pub enum Output {
+    /// The file is replaced as a whole by each document.
+    Document(PathBuf),
+    /// Each document is appended as a line.
+    Lines(Series),
+}
+
+impl From<PathBuf> for Output {
+    fn from(path: PathBuf) -> Self {
+        Self::Document(path)
+    }
+}
+
+impl Output {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Document(path) => path,
+            Self::Lines(series) => series.path(),
+        }
+    }
+
+    fn write(&mut self, report: &Report) -> Result<(), WriteError> {
+        match self {
+            Self::Document(path) => write(path, report),
+            Self::Lines(series) => series.append(report),
+        }
+    }
+}
 
 /// Writes statistics to a file until it is stopped or dropped. Whatever goes wrong with the file, it is logged when it
 /// begins and when it ends, and nothing else is disturbed.
@@ -29,19 +61,20 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Writes what `collect` gives to `path`: at once, then each `interval` (at least [`MIN_INTERVAL`]), and a last
+    /// Writes what `collect` gives to `output`: at once, then each `interval` (at least [`MIN_INTERVAL`]), and a last
     /// time when it is stopped.
     ///
     /// # Errors
     /// The system's, if it gives no thread.
-    pub fn start<C>(path: PathBuf, interval: Duration, collect: C) -> io::Result<Self>
+    pub fn start<C>(output: impl Into<Output>, interval: Duration, collect: C) -> io::Result<Self>
     where
         C: Fn() -> Result<Report, CollectError> + Send + 'static,
     {
         let (running, stopped) = channel::bounded(0);
+        let mut output = output.into();
         let thread = thread::Builder::new()
             .name("stats".to_owned())
-            .spawn(move || sample(&path, interval.max(MIN_INTERVAL), &stopped, &collect))?;
+            .spawn(move || sample(&mut output, interval.max(MIN_INTERVAL), &stopped, &collect))?;
         Ok(Self { running: Some(running), thread: Some(thread) })
     }
 
@@ -76,6 +109,9 @@ pub enum WriteError {
     /// The path names something that must not be replaced, as a device or a directory.
     #[error("{} is not a regular file; choose another path for the statistics", .0.display())]
     NotAFile(PathBuf),
+    /// Lines would be appended to a file of somebody else's.
+    #[error("{} has something else than lines of statistics; choose another path, or remove it", .0.display())]
+    NotASeries(PathBuf),
     /// The file system refused.
     #[error("cannot write the statistics to {}: {error}", path.display())]
     Io {
@@ -118,13 +154,18 @@ pub fn write(path: &Path, report: &Report) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn sample(path: &Path, interval: Duration, stopped: &Receiver<()>, collect: &dyn Fn() -> Result<Report, CollectError>) {
+fn sample(
+    output: &mut Output,
+    interval: Duration,
+    stopped: &Receiver<()>,
+    collect: &dyn Fn() -> Result<Report, CollectError>,
+) {
     let mut trouble = Trouble::default();
     let mut write_one = || {
-        let result = collect().map_err(WriteError::from).and_then(|report| write(path, &report));
+        let result = collect().map_err(WriteError::from).and_then(|report| output.write(&report));
         match trouble.notice(result.as_ref().err().map(ToString::to_string)) {
             Some(Change::Begins(message)) => warn!("{message}; will try again, forwarding goes on"),
-            Some(Change::Ends) => info!("statistics are written to {} again", path.display()),
+            Some(Change::Ends) => info!("statistics are written to {} again", output.path().display()),
             None => {}
         }
     };

@@ -21,6 +21,8 @@ pub const MAX_VIPS: usize = 65_536;
 pub const MAX_SERVICES: usize = 65_536;
 /// Receive queues of an interface that can have a socket.
 pub const MAX_QUEUES: u32 = 1024;
+/// Interfaces whose NAPI is timed by itself; that of more counts as that of others.
+pub(super) const MAX_NAPI_INTERFACES: u32 = 64;
 
 /// `struct vip_key`.
 pub(super) const VIP_KEY_BYTES: usize = 20;
@@ -164,6 +166,7 @@ mod tests {
             ("MAX_VIPS", MAX_VIPS as u64),
             ("MAX_SERVICES", MAX_SERVICES as u64),
             ("MAX_QUEUES", u64::from(MAX_QUEUES)),
+            ("MAX_NAPI_INTERFACES", u64::from(MAX_NAPI_INTERFACES)),
             ("PROTOCOL_BIT_TCP", u64::from(PROTOCOL_BIT_TCP)),
             ("PROTOCOL_BIT_UDP", u64::from(PROTOCOL_BIT_UDP)),
             ("FAMILY_IPV4", u64::from(FAMILY_IPV4)),

@@ -18,6 +18,7 @@ mod mark;
 mod object;
 mod redirect_errors;
 mod services;
+mod softirq;
 mod test_run;
 
 pub use abi::{MAX_LOCAL_MACS, MAX_QUEUES, MAX_SERVICES, MAX_VIPS, STAMP_BYTES, STAMP_MAGIC};
@@ -25,6 +26,7 @@ pub use attach::{AttachMode, AttachedMode, ForeignProgram, OnInterface, XdpFeatu
 pub use counters::{CounterReader, RedirectErrors, XdpCounters};
 pub use error::{XdpError, effective_capabilities, missing_in as missing_capabilities_in, require_capabilities};
 pub use mark::{MarkCounters, MarkProgram};
+pub use softirq::{NapiPolls, SoftirqOfCpu, SoftirqWatch};
 pub use test_run::{TestRun, XdpAction};
 
 use std::os::fd::{OwnedFd, RawFd};

@@ -13,6 +13,7 @@ struct Aligned<Bytes: ?Sized>(Bytes);
 
 static REDIRECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/redirect.bpf.o")));
 static REDIRECT_ERRORS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/redirect_errors.bpf.o")));
+static SOFTIRQ: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/softirq.bpf.o")));
 
 static MARK: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/mark.bpf.o")));
 
@@ -57,6 +58,11 @@ pub(super) fn load_mark() -> Result<(OwnedFd, MapHandle, MapHandle), XdpError> {
         Ok((program, map(&object, "sockets")?, map(&object, "counters")?))
     };
     take().map_err(XdpError::Load)
+}
+
+/// `bpf/softirq.bpf.c` in the kernel.
+pub(super) fn load_softirq() -> Result<Object, libbpf_rs::Error> {
+    load(&SOFTIRQ.0)
 }
 
 pub(super) fn program<'a>(object: &'a Object, name: &str) -> Result<libbpf_rs::ProgramMut<'a>, libbpf_rs::Error> {
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn embedded_programs_are_aligned_elf_files() {
-        for elf in [&REDIRECT.0, &REDIRECT_ERRORS.0, &MARK.0] {
+        for elf in [&REDIRECT.0, &REDIRECT_ERRORS.0, &MARK.0, &SOFTIRQ.0] {
             assert_eq!(&elf[..4], b"\x7fELF");
             assert_eq!(elf.as_ptr().align_offset(8), 0);
         }

@@ -10,6 +10,7 @@ use pointsman::counters::{Counter, Outcomes, QueueCounters, WorkerCounters};
 use pointsman::flow::WorkerFlows;
 use pointsman::service::{Protocol, ServiceKey};
 use pointsman::stats::collect::{HealthReading, InterfaceSource, QueueSource, Sources, WorkerSource};
+use pointsman::stats::cpu::{CpuSource, NapiSource};
 use pointsman::stats::report::{AttachMode, HealthCheckReport, HealthState, KernelRingStatistics, Moment, XdpCounts};
 use pointsman::table::{
     Egress, FlowHasher, FlowTimeouts, ForwardingTable, HashBy, Identities, NextHop, Published, Quorum, RealServerPlan,
@@ -48,6 +49,7 @@ pub(crate) fn director(kernel: Kernel) -> Director {
     let worker_source = |(worker, counters): (usize, &Arc<WorkerCounters>)| WorkerSource {
         worker,
         core: (worker > 0).then_some(worker),
+        clock: Arc::default(),
         counters: Arc::clone(counters),
         flows: flows[worker].flows.reader(),
         queues: INTERFACES
@@ -73,6 +75,7 @@ pub(crate) fn director(kernel: Kernel) -> Director {
         workers: workers.iter().enumerate().map(worker_source).collect(),
         interfaces: INTERFACES.iter().enumerate().map(interface_source).collect(),
         health: Box::new(health),
+        cpus: CpuSource::new(NapiSource::Tracepoints(Box::new(|| Ok(Vec::new())))),
         tables: Published::new(ForwardingTable::build(&plan().numbered(&mut Identities::default()), None)),
     };
     Director { sources, workers, flows, queues }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::error::Findings;
 use super::raw::{RawConfig, RawDirector};
 use super::reader::{Field, Place, quoted};
-use super::{Config, DirectorConfig, MAX_VIRTUAL_SERVICES, NoSocketAction};
+use super::{Config, DirectorConfig, MAX_VIRTUAL_SERVICES, NoSocketAction, SoftirqMeasurement, StatsFormat, size};
 
 /// `sun_path` of a Unix socket holds 108 bytes, the last of them zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -80,6 +80,15 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     let mut milliseconds = 1000_u32;
     check.number(raw.stats_interval_ms.as_ref(), 10..=3_600_000, &mut milliseconds);
     director.stats_interval = Duration::from_millis(milliseconds.into());
+    let formats = [("auto", StatsFormat::Auto), ("document", StatsFormat::Document), ("lines", StatsFormat::Lines)];
+    check.word(raw.stats_format.as_ref(), &formats, &mut director.stats_format);
+    if let Some(bytes) = check.parsed(raw.stats_rotate.as_ref(), size::parse) {
+        director.stats_rotate = bytes;
+    }
+    check.number(raw.stats_keep.as_ref(), 0..=1000, &mut director.stats_keep);
+    director.prometheus_listen = check.parsed(raw.prometheus_listen.as_ref(), |text| text.parse().ok());
+    let softirq = [("auto", SoftirqMeasurement::Auto), ("procfs", SoftirqMeasurement::Procfs)];
+    check.word(raw.stats_softirq.as_ref(), &softirq, &mut director.stats_softirq);
     check.number(raw.flows_per_worker.as_ref(), 1024..=1 << 28, &mut director.flows_per_worker);
     check.word(raw.announce.as_ref(), &announce::WORDS, &mut director.announce);
     if let Some(at_start) = &raw.announce_at_start {
@@ -123,6 +132,16 @@ impl Check<'_> {
             Some((_, value)) => *into = *value,
             None => self.refuse(field, format_args!("{} is not {}", quoted(field.value), field.key.noun)),
         }
+    }
+
+    /// What a text stands for.
+    fn parsed<T>(&self, field: Option<&Field<&str>>, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let field = field?;
+        let parsed = parse(field.value);
+        if parsed.is_none() {
+            self.refuse(field, format_args!("{} is not {}", quoted(field.value), field.key.noun));
+        }
+        parsed
     }
 
     /// Permissions that leave the socket to its owner at least.

@@ -5,18 +5,22 @@
 //! while the process lives.
 
 mod cost;
+mod cpu;
 mod health;
 mod identity;
 mod interface;
 mod latency;
+mod rates;
 mod service;
 mod worker;
 
 pub use cost::{Cost, SystemCallCost, SystemCallCosts};
+pub use cpu::{CpuReport, CpuTimeReport, NapiReport, SoftirqMeasuredBy};
 pub use health::{HealthCheckReport, HealthState};
 pub use identity::{FrameIdentity, Identity, RedirectIdentity, VerdictIdentity};
 pub use interface::{AttachMode, InterfaceReport, KernelRingStatistics, QueueReport, XdpCounts};
 pub use latency::{CompletionBy, Latency, LatencyBucket};
+pub use rates::Rate;
 pub use service::{ConnectionLimitReport, ConnectionsReport, RealServerReport, StandingReport, VirtualServiceReport};
 pub use worker::{BatchSize, BusyIdle, Drops, Frames, WorkerReport};
 
@@ -49,6 +53,15 @@ pub struct Report {
     pub generation: u64,
     /// The interfaces that the director works on.
     pub interfaces: Vec<InterfaceReport>,
+    /// Frequency of the time-stamp counter that `cycles` are counted by, in a second; 0 in documents of older programs.
+    #[serde(default)]
+    pub cycle_hz: u64,
+    /// The CPUs of workers, and those that serve the queues.
+    #[serde(default)]
+    pub cpus: Vec<CpuReport>,
+    /// What the time in softirqs is known by.
+    #[serde(default)]
+    pub softirq_measured_by: SoftirqMeasuredBy,
     /// The worker threads.
     pub workers: Vec<WorkerReport>,
     /// The virtual services of the published forwarding table.
@@ -102,4 +115,7 @@ pub struct Totals {
     pub processing: Latency,
     /// Time from the TX ring until the worker saw that the frame was sent.
     pub completion: Latency,
+    /// How fast that goes, over each window that has been filled.
+    #[serde(default)]
+    pub rates: Vec<Rate>,
 }

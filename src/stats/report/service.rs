@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drops, HealthCheckReport, Traffic};
+use super::{Drops, HealthCheckReport, Rate, Traffic};
 use crate::counters::connections::ConnectionCounts;
 use crate::service::Protocol;
 use crate::wire::MacAddress;
 
 /// One virtual service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VirtualServiceReport {
     /// Its name, as `tcp 192.168.88.15:80`.
     pub service: String,
@@ -42,6 +42,9 @@ pub struct VirtualServiceReport {
     pub has_quorum: bool,
     /// Its real servers; the fallback server, if there is one, is the last.
     pub real_servers: Vec<RealServerReport>,
+    /// How fast that goes, over each window that has been filled.
+    #[serde(default)]
+    pub rates: Vec<Rate>,
 }
 
 /// Entries of flow tables, as of some recent moment. One that has expired counts until a sweep finds it.
@@ -78,7 +81,7 @@ impl ConnectionsReport {
 }
 
 /// One real server of one virtual service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RealServerReport {
     /// Its address (RIP).
     pub address: IpAddr,
@@ -109,6 +112,9 @@ pub struct RealServerReport {
     pub drops: Drops,
     /// Bytes of the frames dropped.
     pub drop_bytes: u64,
+    /// How fast that goes, over each window that has been filled.
+    #[serde(default)]
+    pub rates: Vec<Rate>,
 }
 
 /// How many connections a real server is given.

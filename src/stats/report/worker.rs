@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CompletionBy, Cost, Latency, Traffic};
+use super::{CompletionBy, Cost, CpuTimeReport, Latency, Rate, Traffic};
 use crate::stats::flows::{FlowActivity, FlowTableReport};
 
 /// One worker thread, over all its queues.
@@ -21,6 +21,9 @@ pub struct WorkerReport {
     pub cost: Cost,
     /// Turns of the loop by whether they found work.
     pub turns: BusyIdle,
+    /// What its thread used; null if the kernel does not say.
+    #[serde(default)]
+    pub cpu_time: Option<CpuTimeReport>,
     /// Times it went to sleep in `poll`.
     pub sleeps: u64,
     /// Frames taken from its RX rings.
@@ -53,6 +56,9 @@ pub struct WorkerReport {
     pub completion: Latency,
     /// What `completion` ends with.
     pub completion_by: CompletionBy,
+    /// How fast that goes, over each window that has been filled.
+    #[serde(default)]
+    pub rates: Vec<Rate>,
 }
 
 /// What was spent with and without work.
