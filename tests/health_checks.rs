@@ -365,6 +365,76 @@ fn the_directors_kernel_does_not_disturb_checks_by_direct_routing_and_nothing_is
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "nothing is left behind");
 }
 
+/// All checks of all real servers of all services.
+fn every_check(stats: &Stats) -> Vec<&serde_json::Value> {
+    let services = stats.0["virtual_services"].as_array().unwrap().iter();
+    let servers = services.flat_map(|service| service["real_servers"].as_array().unwrap());
+    servers.flat_map(|server| server["health_checks"].as_array().unwrap()).collect()
+}
+
+#[test]
+fn hundreds_of_checks_by_direct_routing_disturb_neither_each_other_nor_those_beside_them() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let _web = WebServer::pair(&lab, 80);
+    let mut config = with_checks(&["kind = \"http\"\nport = 80", "kind = \"tcp\"\nvia = \"direct\"\nport = 80"]);
+    config.services = (0..60)
+        .flat_map(|number| config.services.iter().map(move |service| (number, service.clone())))
+        .map(|(number, service)| lab::director::Service { port: 9000 + number, ..service })
+        .collect();
+    for table in &mut config.below_every_service {
+        *table = table.replace("interval_ms = 100", "interval_ms = 500");
+    }
+    let director = Director::start(&lab, &config);
+    let stats = wait_for("each check to be made a few times", 60, || {
+        let stats = director.stats();
+        every_check(&stats).iter().all(|check| check["checks"].as_u64() > Some(5)).then_some(stats)
+    });
+    let direct = every_check(&stats).into_iter().filter(|check| check["via"] == "direct");
+    assert_eq!(direct.count(), 240);
+    let bad: Vec<_> = every_check(&stats).into_iter().filter(|check| check["failures"] != 0).collect();
+    assert!(bad.is_empty(), "{} of well servers failed, one of them: {:#}", bad.len(), bad[0]);
+    assert!(!director.log().contains("down: "), "{}", director.log());
+    // One for each family, whatever the number of checks.
+    let sockets =
+        || String::from_utf8(lab.command(Host::Director, "ss").args(["-H", "-0", "-n"]).output().unwrap().stdout);
+    assert_eq!(sockets().unwrap().lines().count(), 2, "{:?}", sockets());
+
+    // Nobody needs them any more.
+    director.reload(&with_checks(&["kind = \"icmp\""]));
+    wait_for("the sockets to be closed", 20, || sockets().unwrap().is_empty().then_some(()));
+    assert!(director.end(Signal::SIGTERM).success());
+}
+
+#[test]
+fn a_server_without_the_vip_that_forwards_does_not_pass_the_question_on_to_another() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let _web = WebServer::pair(&lab, 80);
+    for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+        assert!(lab.command(Host::Web1, "sysctl").args(["-q", "-w", setting]).status().unwrap().success());
+    }
+    // web1 would send it back to the director, which would mostly give it to web2.
+    let config = with_checks(&["kind = \"tcp\"\nvia = \"direct\""]).weights([1, 9]);
+    let director = Director::start(&lab, &config);
+    all_up_again(&director, "all checks to pass");
+    for vip in ["192.168.88.15/32", "fd00:88::15/128"] {
+        lab.ip(Host::Web1, &format!("address delete {vip} dev lo"));
+    }
+    wait_for_web1(&director, false);
+    let count =
+        |stats: &Stats, what: &str| [0, 1].map(|service| checks(stats, service, Host::Web1)[0][what].as_u64().unwrap());
+    let before = director.stats();
+    let after = wait_for("more questions", 60, || {
+        let stats = director.stats();
+        let asked = count(&stats, "checks");
+        asked.iter().zip(count(&before, "checks")).all(|(now, before)| *now > before + 8).then_some(stats)
+    });
+    for service in 0..2 {
+        let more = |what| count(&after, what)[service] - count(&before, what)[service];
+        assert_eq!(more("checks"), more("failures"), "{:#}", checks(&after, service, Host::Web1)[0]);
+        assert_eq!(checks(&after, service, Host::Web2)[0]["state"], "up");
+    }
+}
+
 #[test]
 fn the_fallback_server_serves_while_no_other_does() {
     let Some(lab) = Lab::up(Shape::default()) else { return };

@@ -1,12 +1,14 @@
 //! A TCP connection to the VIP by way of one real server's MAC address: the way that clients' packets take.
 //!
 //! The kernel cannot make it: to it the VIP is its own address, or that of whoever answers ARP for it. So a TCP stack
-//! in user space (smoltcp) makes it over a packet socket. What the kernel would do with the replies is in
-//! [`QuietPort`].
+//! in user space (smoltcp) makes it over a packet socket, which it shares with other connections ([`Segments`]). What
+//! the kernel would do with the replies is in [`QuietPort`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -18,14 +20,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Sleep};
 
 use super::failure::Failure;
-use super::packet::{PacketSocket, QuietPort};
+use super::packet::{LinkAddress, QuietPort};
+use super::segments::{Seat, Segments};
 use super::target::DirectPath;
 use crate::clock;
 
 /// Room for what is sent and what is received.
 const BUFFER_BYTES: usize = 16 << 10;
-/// The longest IP packet: receive offloads join segments.
-const MOST_PACKET_BYTES: usize = 64 << 10;
+/// A real server takes a packet for itself whatever its hop limit is, and forwards none of this one: where it lacks the
+/// VIP and forwards, the question would come back to the director, which would give it to another real server.
+const HOP_LIMIT: u8 = 1;
 /// So long to wait where the stack has nothing to do.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -40,17 +44,24 @@ pub(super) struct DirectStream {
 }
 
 impl DirectStream {
-    /// Connects from the address `own` to `server`, a VIP, with the frames going where `path` says.
-    pub(super) async fn connect(own: IpAddr, server: SocketAddr, path: &DirectPath) -> Result<Self, Failure> {
-        let mut stream = Self::open(own, server, path).map_err(Failure::system("open a packet socket"))?;
+    /// Connects from the address `own` to `server`, a VIP, with the frames going where `path` says. `segments` are those
+    /// of the path's device and the VIP's family.
+    pub(super) async fn connect(
+        own: IpAddr,
+        server: SocketAddr,
+        path: &DirectPath,
+        segments: &Arc<Segments>,
+    ) -> Result<Self, Failure> {
+        let mut stream = Self::open(own, server, path, segments).map_err(Failure::system("open a port"))?;
         std::future::poll_fn(|context| stream.poll_connected(context)).await.map_err(Failure::system("connect"))?;
         Ok(stream)
     }
 
-    fn open(own: IpAddr, server: SocketAddr, path: &DirectPath) -> io::Result<Self> {
+    fn open(own: IpAddr, server: SocketAddr, path: &DirectPath, segments: &Arc<Segments>) -> io::Result<Self> {
         let port = QuietPort::open(own)?;
-        let socket = PacketSocket::open(path, server, port.address)?;
-        let mut wire = Wire { socket, mtu: path.mtu, buffer: vec![0; MOST_PACKET_BYTES] };
+        let to = LinkAddress::new(path.device_index, path.mac, server.is_ipv4())?;
+        let seat = segments.seat(server, port.address);
+        let mut wire = Wire { seat, to, mtu: path.mtu, come: VecDeque::new() };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = fastrand::u64(..);
         let mut interface = Interface::new(config, &mut wire, now());
@@ -61,6 +72,7 @@ impl DirectStream {
         });
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER_BYTES]);
         let mut connection = tcp::Socket::new(buffer(), buffer());
+        connection.set_hop_limit(Some(HOP_LIMIT));
         connection.connect(interface.context(), server, port.address).map_err(io::Error::other)?;
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let socket = sockets.add(connection);
@@ -82,16 +94,10 @@ impl DirectStream {
         let delay = self.interface.poll_delay(now(), &self.sockets);
         let delay = delay.map_or(IDLE, |delay| Duration::from_micros(delay.total_micros()));
         self.timer.as_mut().reset(tokio::time::Instant::now() + delay);
-        let came = match self.wire.socket.poll_ready(context) {
-            Poll::Ready(Ok(mut ready)) => {
-                // Before all is read, so that whatever comes from now on wakes the task again.
-                ready.clear_ready();
-                true
-            }
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => false,
-        };
-        if !came {
+        while let Poll::Ready(Some(packet)) = self.wire.seat.poll_packet(context) {
+            self.wire.come.push_back(packet);
+        }
+        if self.wire.come.is_empty() {
             ready!(self.timer.as_mut().poll(context));
         }
         self.turn();
@@ -172,20 +178,21 @@ fn now() -> Instant {
     Instant::from_micros(i64::try_from(clock::monotonic_ns() / 1000).unwrap_or(i64::MAX))
 }
 
-/// The packet socket as smoltcp wants it.
+/// This connection's part of the packet socket, as smoltcp wants it.
 struct Wire {
-    socket: PacketSocket,
+    seat: Seat,
+    to: LinkAddress,
     mtu: u32,
-    buffer: Vec<u8>,
+    come: VecDeque<Vec<u8>>,
 }
 
-struct Received<'a>(&'a [u8]);
+struct Received(Vec<u8>);
 
-struct Sender<'a>(&'a PacketSocket);
+struct Sender<'a>(&'a Wire);
 
-impl RxToken for Received<'_> {
+impl RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(self.0)
+        read(&self.0)
     }
 }
 
@@ -194,22 +201,22 @@ impl TxToken for Sender<'_> {
         let mut packet = vec![0; length];
         let result = write(&mut packet);
         // What cannot be sent is lost, as on any wire: TCP sends it again.
-        let _ = self.0.send(&packet);
+        let _ = self.0.seat.send(&packet, &self.0.to);
         result
     }
 }
 
 impl Device for Wire {
-    type RxToken<'a> = Received<'a>;
+    type RxToken<'a> = Received;
     type TxToken<'a> = Sender<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Sender<'_>)> {
-        let bytes = self.socket.receive(&mut self.buffer).ok()?;
-        Some((Received(self.buffer.get(..bytes)?), Sender(&self.socket)))
+    fn receive(&mut self, _: Instant) -> Option<(Received, Sender<'_>)> {
+        let packet = self.come.pop_front()?;
+        Some((Received(packet), Sender(self)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sender<'_>> {
-        Some(Sender(&self.socket))
+        Some(Sender(self))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -12,6 +12,7 @@ mod http;
 mod icmp;
 mod packet;
 mod probe;
+mod segments;
 mod source;
 pub mod state;
 pub mod target;
@@ -34,6 +35,7 @@ use crate::config::{Config, HealthCheckConfig};
 use crate::stats::report::HealthCheckReport;
 use board::{Board, Job};
 use probe::Probe;
+use segments::AllSegments;
 use target::{DirectPath, Target};
 
 /// Checks that are under way at the same time; more wait for their turn.
@@ -60,7 +62,12 @@ impl HealthChecks {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let board = Arc::new(Board::default());
         let (jobs, wanted) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { board: Arc::clone(&board), notify, turns: Semaphore::new(AT_ONCE) });
+        let shared = Arc::new(Shared {
+            board: Arc::clone(&board),
+            notify,
+            turns: Semaphore::new(AT_ONCE),
+            segments: Arc::default(),
+        });
         let thread = thread::Builder::new()
             .name("health".to_owned())
             .spawn(move || runtime.block_on(keep_checking(wanted, shared)))?;
@@ -115,6 +122,7 @@ struct Shared {
     board: Arc<Board>,
     notify: Notify,
     turns: Semaphore,
+    segments: Arc<AllSegments>,
 }
 
 /// Keeps one task for each wanted check, until the sender is gone.
@@ -138,7 +146,7 @@ async fn keep_checking(mut wanted: mpsc::UnboundedReceiver<Vec<Job>>, shared: Ar
 }
 
 async fn check_forever(job: Job, shared: Arc<Shared>) {
-    let probe = Probe::new(job.target, &job.config);
+    let mut probe = Probe::new(job.target, &job.config, Arc::clone(&shared.segments));
     sleep(FIRST_WITHIN.min(job.config.interval).mul_f64(fastrand::f64())).await;
     loop {
         let Ok(turn) = shared.turns.acquire().await else { return };

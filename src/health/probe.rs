@@ -9,11 +9,12 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::direct::DirectStream;
 use super::failure::{Answer, Failure, Good};
 use super::http::HttpProbe;
+use super::segments::{AllSegments, Segments};
 use super::source::OwnAddress;
 use super::target::{DirectPath, Target};
 use super::tls::TlsProbe;
@@ -46,10 +47,13 @@ pub(super) struct Probe {
     target: Target,
     check: HealthCheckConfig,
     question: Question,
+    all_segments: Arc<AllSegments>,
+    /// Those that it used last: kept, so that their socket stays open from question to question.
+    segments: Option<Arc<Segments>>,
 }
 
 impl Probe {
-    pub(super) fn new(target: Target, check: &HealthCheckConfig) -> Self {
+    pub(super) fn new(target: Target, check: &HealthCheckConfig, all_segments: Arc<AllSegments>) -> Self {
         let question = match &check.kind {
             CheckKind::Tcp => Question::Tcp,
             CheckKind::Http(http) => Question::Http(HttpProbe::new(http)),
@@ -58,23 +62,26 @@ impl Probe {
             CheckKind::Icmp => Question::Icmp,
             CheckKind::Command(command) => Question::Command(command.clone()),
         };
-        Self { target, check: check.clone(), question }
+        Self { target, check: check.clone(), question, all_segments, segments: None }
     }
 
     /// Asks once, and waits no longer than the check allows.
-    pub(super) async fn ask(&self, circumstances: Circumstances) -> Answer {
+    pub(super) async fn ask(&mut self, circumstances: Circumstances) -> Answer {
         let patience = self.check.timeout;
         if let Question::Udp(check) = &self.question {
             let own = OwnAddress::towards(self.target.real_server, &circumstances.vips)?;
             return udp::ask(check, own, self.server(), patience).await;
         }
+        let began = Instant::now();
         match timeout(patience, self.ask_without_limit(&circumstances)).await {
+            // What is there when the timer is looked at counts as in time: it may not have been.
+            Ok(Ok(_)) if began.elapsed() > patience => Err(Failure::Timeout(patience)),
             Ok(answer) => answer,
             Err(_) => Err(Failure::Timeout(patience)),
         }
     }
 
-    async fn ask_without_limit(&self, circumstances: &Circumstances) -> Answer {
+    async fn ask_without_limit(&mut self, circumstances: &Circumstances) -> Answer {
         let Circumstances { path, weight, vips } = circumstances;
         if let Question::Command(check) = &self.question {
             return command::ask(check, &self.target, self.check.port, *weight).await;
@@ -88,7 +95,11 @@ impl Probe {
             }
             (_, Via::Direct) => {
                 let path = path.ok_or(Failure::NoNextHop(self.target.real_server))?;
-                self.ask_over(DirectStream::connect(own.address, self.server(), &path).await?).await
+                let server = self.server();
+                let segments = self.all_segments.of(path.device_index, server.is_ipv4(), vips);
+                let segments = self.segments.insert(segments.map_err(Failure::system("open a packet socket"))?);
+                let stream = DirectStream::connect(own.address, server, &path, segments).await?;
+                self.ask_over(stream).await
             }
         }
     }
