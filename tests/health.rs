@@ -359,26 +359,44 @@ fn a_command_that_takes_too_long_is_killed_with_all_that_it_started() {
     wait_for("another one", || (lines() > before).then_some(()));
     running.checks.stop();
     let all = fs::read_to_string(&pids).unwrap();
-    for pid in all.split_whitespace() {
-        wait_for("the processes to end", || {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // A zombie waits for whoever adopted it.
-            (stat.is_empty() || stat.contains(") Z ")).then_some(())
-        });
-    }
+    all.split_whitespace().for_each(wait_until_gone);
 }
 
 #[test]
-fn a_background_process_does_not_hold_a_check_up() {
+fn a_background_process_neither_holds_a_check_up_nor_outlives_it() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
-    let text = format!("sleep 30 & echo $! > {}; echo fine", pid.display());
+    let text = format!("sleep 600 & echo $! > {}; echo fine", pid.display());
     let check =
         quick("command", &script(folder.path(), &text), "down").replacen("interval_ms = 20", "interval_ms = 60000", 1);
     let running = Running::start(&config(V4, "", &[check]));
-    assert_eq!(running.wait_until(HealthState::Up).last_result.unwrap(), "exit status 0");
+    assert_eq!(running.wait_until(HealthState::Up).last_result.unwrap(), "exit status 0: fine");
+    wait_until_gone(fs::read_to_string(&pid).unwrap().trim());
+}
+
+#[test]
+fn what_a_command_printed_is_kept_though_another_process_group_holds_the_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let text = format!(
+        "setsid sh -c 'echo $$ > {pid}; exec sleep 600' & while ! test -s {pid}; do :; done; echo fine",
+        pid = pid.display()
+    );
+    let check =
+        quick("command", &script(folder.path(), &text), "down").replacen("interval_ms = 20", "interval_ms = 60000", 1);
+    let running = Running::start(&config(V4, "", &[check]));
+    let result = running.wait_until(HealthState::Up).last_result.unwrap();
     let pid: i32 = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(result, "exit status 0: fine");
+}
+
+fn wait_until_gone(pid: &str) {
+    wait_for("the process to end", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // A zombie waits for whoever adopted it.
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
@@ -433,6 +434,21 @@ fn a_server_without_the_vip_that_forwards_does_not_pass_the_question_on_to_anoth
         assert_eq!(more("checks"), more("failures"), "{:#}", checks(&after, service, Host::Web1)[0]);
         assert_eq!(checks(&after, service, Host::Web2)[0]["state"], "up");
     }
+}
+
+#[test]
+fn commands_inherit_nothing_of_the_director() {
+    let Some(lab) = Lab::up(Shape { queues: 2, ..Shape::default() }) else { return };
+    let list = ["/bin/sh", "-c", "echo $(ls /proc/self/fd)"];
+    // What this test was itself given to inherit is not the director's.
+    let mut command = lab.command(Host::Director, list[0]);
+    let inherited = command.args(&list[1..]).stdin(Stdio::null()).output().unwrap();
+    let inherited = String::from_utf8(inherited.stdout).unwrap();
+    let director = Director::start(&lab, &with_checks(&[&format!("kind = \"command\"\ncommand = {list:?}")]));
+    let said = wait_for("a command to have run", 20, || {
+        checks(&director.stats(), 0, Host::Web1)[0]["last_result"].as_str().map(str::to_owned)
+    });
+    assert_eq!(said, format!("exit status 0: {}", inherited.trim()));
 }
 
 #[test]

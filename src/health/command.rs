@@ -2,11 +2,13 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::failure::{Answer, Failure, Good};
 use super::target::Target;
@@ -14,9 +16,14 @@ use crate::config::CommandCheck;
 
 /// As much of what it prints is shown.
 const MOST_SHOWN_BYTES: usize = 200;
+/// How long after a program's end its words are read.
+const LAST_WORDS: Duration = Duration::from_millis(10);
 
-/// Runs the program to its end. Where the caller stops waiting, the program and all that it started in its process
-/// group are killed.
+/// Runs the program to its end. When it has ended, or the caller stops waiting, all that it started in its process group
+/// is killed.
+///
+/// It is not told to die with the director (PR_SET_PDEATHSIG): that takes a fork() in place of posix_spawn(), which would
+/// mark all of the flow tables copy-on-write under the workers' hands.
 pub(super) async fn ask(check: &CommandCheck, target: &Target, port: u16, weight: u32) -> Answer {
     let Some((program, arguments)) = check.command.split_first() else {
         return Err(Failure::System { step: "run the command", source: std::io::ErrorKind::InvalidInput.into() });
@@ -41,20 +48,27 @@ pub(super) async fn ask(check: &CommandCheck, target: &Target, port: u16, weight
         .kill_on_drop(true)
         .spawn()
         .map_err(Failure::system("run the command"))?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    let (mut said, mut complained) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let said = async {
-        let (said, complained) = tokio::join!(first_line(stdout), first_line(stderr));
-        if said.is_empty() { complained } else { said }
+    let status = {
+        let reading =
+            async { tokio::join!(keep_beginning(stdout, &mut said), keep_beginning(stderr, &mut complained)) };
+        tokio::pin!(reading);
+        // What it started may hold the pipes open; its own end is what counts.
+        let (status, all_read) = tokio::select! {
+            _ = &mut reading => (child.wait().await, true),
+            status = child.wait() => (status, false),
+        };
+        // Process numbers are given out in turn: this one cannot be another's already.
+        drop(group);
+        if !all_read {
+            // What has left the group may still hold the pipes open; what the program itself printed is in them by now.
+            let _ = timeout(LAST_WORDS, reading).await;
+        }
+        status.map_err(Failure::system("wait for the command"))?
     };
-    // What it started may hold the pipes open; its own end is what counts.
-    tokio::pin!(said);
-    let (status, said) = tokio::select! {
-        said = &mut said => (child.wait().await, said),
-        status = child.wait() => (status, tokio::time::timeout(std::time::Duration::from_millis(10), said).await.unwrap_or_default()),
-    };
-    let status = status.map_err(Failure::system("wait for the command"))?;
-    group.is_over();
+    let said = [said, complained].iter().map(|text| first_line(text)).find(|line| !line.is_empty()).unwrap_or_default();
     let said = if said.is_empty() { said } else { format!(": {said}") };
     if status.success() {
         Ok(Good(format!("exit status 0{said}")))
@@ -71,27 +85,23 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// Reads to the end, so that the program is never held up, and keeps the first line.
-async fn first_line(source: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut source) = source else { return String::new() };
-    let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
+/// Reads to the end, so that the program is never held up, and keeps the beginning.
+async fn keep_beginning(source: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut source) = source else { return };
+    let mut buffer = [0; 1024];
     while let Ok(bytes @ 1..) = source.read(&mut buffer).await {
         let room = MOST_SHOWN_BYTES.saturating_sub(kept.len());
         kept.extend_from_slice(&buffer[..bytes.min(room)]);
     }
-    let text = String::from_utf8_lossy(&kept);
+}
+
+fn first_line(kept: &[u8]) -> String {
+    let text = String::from_utf8_lossy(kept);
     text.trim().lines().next().unwrap_or_default().escape_debug().to_string()
 }
 
 /// A process group that is killed when nobody waits for it any more.
 struct Group(Option<Pid>);
-
-impl Group {
-    /// The program has ended: its number may be another's from now on.
-    fn is_over(&mut self) {
-        self.0 = None;
-    }
-}
 
 impl Drop for Group {
     fn drop(&mut self) {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::{FrameDesc, Socket, Umem};
 
@@ -298,7 +299,12 @@ fn bind(
     };
     let fd = rx.fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `rx` is, which outlives this borrow.
-    let handle = SocketHandle::duplicate(unsafe { BorrowedFd::borrow_raw(fd) }).map_err(fail)?;
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    // libxdp leaves it to be inherited, and a program that outlives the director would keep the queue. The memory's
+    // descriptor is that of its first socket. No other program is started before all sockets are open: the checks that
+    // do it begin after.
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|errno| fail(errno.into()))?;
+    let handle = SocketHandle::duplicate(borrowed).map_err(fail)?;
     let zero_copy = socket::is_zero_copy(fd).map_err(fail)?;
     let bound = XskQueue {
         zero_copy,
