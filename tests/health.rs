@@ -435,6 +435,43 @@ fn all_checks_must_be_up_and_a_reload_keeps_what_they_found() {
 }
 
 #[test]
+fn a_changed_check_takes_over_what_is_known_and_a_new_one_what_its_server_counts_as() {
+    let port = closed_port(V4);
+    // After its first question none for a minute: what it says then is what it was told to begin with.
+    let slow = |more: &str| {
+        quick("tcp", &format!("port = {port}\n{more}"), "up").replacen("interval_ms = 20", "interval_ms = 60000", 1)
+    };
+    let tcp = |more: &str| quick("tcp", &format!("port = {port}\n{more}"), "up");
+    let running = Running::start(&config(V4, "", &[tcp("")]));
+    let before = running.wait_until(HealthState::Down);
+
+    for changed in [slow("jitter_percent = 3"), tcp("").replacen("timeout_ms = 2000", "timeout_ms = 700", 1), tcp("")] {
+        running.checks.configure(&config(V4, "", &[changed]));
+        let after = running.report();
+        assert!(!running.checks.is_up(&running.target), "a server known to be down is up: {after:#?}");
+        assert_eq!((after.since_unix_ns, after.flaps), (before.since_unix_ns, before.flaps));
+        assert!(after.last_result.is_some() && after.checks >= before.checks);
+    }
+    // With another port or kind it is another check; so it is beside the one before.
+    let elsewhere = closed_port(V4);
+    for new in [vec![quick("icmp", "", "up")], vec![tcp(""), quick("tcp", &format!("port = {elsewhere}"), "up")]] {
+        running.checks.configure(&config(V4, "", &[tcp("")]));
+        running.wait_until(HealthState::Down);
+        running.checks.configure(&config(V4, "", &new));
+        assert!(!running.checks.is_up(&running.target), "{:#?}", running.reports());
+    }
+
+    // A server that is up is not taken out by a check that is new, whatever that would begin with.
+    let listener = TcpListener::bind((V4, 0)).unwrap();
+    let open = |initial| quick("tcp", &format!("port = {}", listener.local_addr().unwrap().port()), initial);
+    let running = Running::start(&config(V4, "", &[open("down")]));
+    assert!(!running.checks.is_up(&running.target), "nothing was known of it");
+    running.wait_until(HealthState::Up);
+    running.checks.configure(&config(V4, "", &[open("down"), quick("icmp", "", "down")]));
+    assert!(running.checks.is_up(&running.target), "{:#?}", running.reports());
+}
+
+#[test]
 fn thousands_of_checks_are_made_in_turn() {
     let listener = TcpListener::bind((V4, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -10,7 +10,7 @@ use super::probe::Circumstances;
 use super::state::{CheckState, Rules};
 use super::target::{DirectPath, Target};
 use crate::clock;
-use crate::config::{Config, HealthCheckConfig, Via};
+use crate::config::{Config, HealthCheckConfig, InitialState, Via};
 use crate::stats::report::{HealthCheckReport, HealthState};
 
 /// The checks of all real servers and what they have found.
@@ -61,7 +61,12 @@ pub(super) struct Job {
 }
 
 impl Board {
-    /// Takes over the checks of a configuration. Those that it had before keep what they have found. Returns all of them.
+    /// Takes over the checks of a configuration. Returns all of them. What is known of real servers stays known: a reload
+    /// must not send flows to one that is down, nor take one out that is up.
+    ///
+    /// A check that it had before keeps what it has found, and one of the same kind, way and port as one that is gone
+    /// takes that one's place. Another new check begins as its real server counts; where nothing is known of that, as it
+    /// is told to.
     pub(super) fn configure(&self, config: &Config) -> Vec<Job> {
         let mut servers = self.lock();
         let mut before = std::mem::take(&mut servers.by_target);
@@ -74,20 +79,14 @@ impl Board {
                     continue;
                 }
                 let target = Target { service: service.key, real_server: real_server.address };
-                let mut server = before.remove(&target).unwrap_or_default();
-                server.weight = real_server.weight;
-                let mut known = std::mem::take(&mut server.checks);
-                for config in wanted {
-                    let check = match known.iter().position(|check| check.config == *config) {
-                        Some(at) => known.swap_remove(at),
-                        None => {
-                            servers.next_id += 1;
-                            Check::new(servers.next_id, config)
-                        }
-                    };
-                    jobs.push(Job { id: check.id, target, config: config.clone() });
-                    server.checks.push(check);
-                }
+                let known = before.remove(&target);
+                let server = Server {
+                    weight: real_server.weight,
+                    path: known.as_ref().and_then(|server| server.path),
+                    checks: take_over(known, wanted, &mut servers.next_id),
+                };
+                let job = |check: &Check| Job { id: check.id, target, config: check.config.clone() };
+                jobs.extend(server.checks.iter().map(job));
                 servers.by_target.insert(target, server);
             }
         }
@@ -137,6 +136,25 @@ impl Board {
     }
 }
 
+/// The checks `wanted` of a real server, with what is `known` of it.
+fn take_over(known: Option<Server>, wanted: &[HealthCheckConfig], next_id: &mut u64) -> Vec<Check> {
+    let counts_as = known.as_ref().map(|server| if server.is_up() { InitialState::Up } else { InitialState::Down });
+    let mut known = known.map(|server| server.checks).unwrap_or_default();
+    let mut take = |fits: &dyn Fn(&Check) -> bool| known.iter().position(fits).map(|at| known.swap_remove(at));
+    // Those that are as they were come first: no changed one is to take their place.
+    let unchanged: Vec<Option<Check>> = wanted.iter().map(|config| take(&|check| check.config == *config)).collect();
+    let checks = wanted.iter().zip(unchanged).map(|(config, unchanged)| {
+        unchanged.unwrap_or_else(|| {
+            *next_id += 1;
+            match take(&|check| check.asks_as(config)) {
+                Some(check) => check.changed_to(*next_id, config),
+                None => Check::new(*next_id, config, counts_as.unwrap_or(config.initial)),
+            }
+        })
+    });
+    checks.collect()
+}
+
 impl Server {
     fn is_up(&self) -> bool {
         self.checks.iter().all(|check| check.state.is_up())
@@ -144,16 +162,27 @@ impl Server {
 }
 
 impl Check {
-    fn new(id: u64, config: &HealthCheckConfig) -> Self {
+    fn new(id: u64, config: &HealthCheckConfig, initial: InitialState) -> Self {
         Self {
             id,
-            state: CheckState::new(Rules::from(config), config.initial),
+            state: CheckState::new(Rules::from(config), initial),
             config: config.clone(),
             since_unix_ns: unix_ns(),
             last: None,
             checks: 0,
             failures: 0,
         }
+    }
+
+    /// Whether it asks the same of the same, if perhaps in another way or at other times.
+    fn asks_as(&self, config: &HealthCheckConfig) -> bool {
+        let of = |config: &HealthCheckConfig| (config.kind.name(), config.via, config.port);
+        of(&self.config) == of(config)
+    }
+
+    /// What it has found, for a check of another configuration, whose answers find it by `id`.
+    fn changed_to(self, id: u64, config: &HealthCheckConfig) -> Self {
+        Self { id, state: self.state.under(Rules::from(config)), config: config.clone(), ..self }
     }
 
     fn learn(&mut self, answer: &Answer, took: Duration) -> bool {

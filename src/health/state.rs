@@ -44,6 +44,12 @@ impl CheckState {
         Self { rules, up: initial == InitialState::Up, against: 0, downs: VecDeque::new(), flaps: 0 }
     }
 
+    /// The same by other rules: what is known stays known.
+    #[must_use]
+    pub fn under(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
     /// Whether it is up.
     #[must_use]
     pub fn is_up(&self) -> bool {
