@@ -19,6 +19,7 @@ mod man;
 mod neighbors;
 mod real;
 mod replay;
+mod report;
 mod roff;
 mod run;
 mod service;
@@ -97,6 +98,9 @@ enum Command {
     Api,
     /// Forward the frames of a capture file, without any network interface
     Replay(replay::ReplayArgs),
+    /// Make a page of pictures and tables of one or several runs, of their statistics
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
     /// Print a shell's script for completing this command line
     Completions(completions::CompletionsArgs),
     /// Write the manual pages to a directory
@@ -122,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(args).map(done),
         Command::Explain(args) => explain::run(args).map(done),
         Command::Replay(args) => replay::run(args).map(done),
+        Command::Report(args) => report::run(args).map(done),
         Command::Service(command) => service::run(command).map(done),
         Command::Real(command) => real::run(command).map(done),
         Command::Apply(args) => apply::run(args).map(done),
