@@ -19,6 +19,7 @@ pub mod network;
 pub mod port;
 mod prefetch;
 pub mod replay;
+pub mod report;
 pub mod service;
 pub mod stats;
 pub mod table;

@@ -21,6 +21,7 @@ mod man;
 mod neighbors;
 mod real;
 mod replay;
+mod report;
 mod roff;
 mod run;
 mod service;
@@ -104,6 +105,9 @@ enum Command {
     Gen(generate::GenArgs),
     /// Receive what `pointsman gen` sent and say what became of it: loss, order, affinity, latency
     Sink(sink::SinkArgs),
+    /// Make a page of pictures and tables of one or several runs, of their statistics
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
     /// Print a shell's script for completing this command line
     Completions(completions::CompletionsArgs),
     /// Write the manual pages to a directory
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(args).map(done),
         Command::Explain(args) => explain::run(args).map(done),
         Command::Replay(args) => replay::run(args).map(done),
+        Command::Report(args) => report::run(args).map(done),
         Command::Service(command) => service::run(command).map(done),
         Command::Real(command) => real::run(command).map(done),
         Command::Apply(args) => apply::run(args).map(done),
