@@ -452,6 +452,28 @@ fn commands_inherit_nothing_of_the_director() {
 }
 
 #[test]
+fn a_udp_check_finds_that_the_host_is_gone_though_no_answer_is_expected_and_its_mac_is_configured() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    // They hear the question and say nothing.
+    let _silent = [Host::Web1, Host::Web2].map(|host| lab.on(host, || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT))));
+    let mut config = with_checks(&[&format!("kind = \"udp\"\nport = {PORT}\nsend = \"are you there\"")]);
+    for service in &mut config.services {
+        for (server, host) in service.real_servers.iter_mut().zip([Host::Web1, Host::Web2]) {
+            server.mac = Some(host.mac());
+        }
+    }
+    let director = Director::start(&lab, &config);
+    all_up_again(&director, "all checks to pass in silence");
+    lab.ip(Host::Web1, "link set eth0 down");
+    // The kernel would find out by itself, within a minute or so.
+    for address in [Host::Web1.ipv4(), Host::Web1.ipv6()] {
+        lab.ip(Host::Director, &format!("neighbour del {address} dev eth0"));
+    }
+    wait_for_web1(&director, false);
+    assert_eq!(server(&director.stats(), 0, Host::Web2)["alive"], true);
+}
+
+#[test]
 fn the_fallback_server_serves_while_no_other_does() {
     let Some(lab) = Lab::up(Shape::default()) else { return };
     let _web = WebServer::pair(&lab, 80);

@@ -60,6 +60,9 @@ pub enum Failure {
     /// No MAC address to send to.
     #[error("the MAC address of {0} is not known")]
     NoNextHop(IpAddr),
+    /// The host of that address has gone silent, down to ARP or neighbour discovery.
+    #[error("no answer, and {0} answers no ARP or neighbour discovery either")]
+    NoNeighbor(IpAddr),
     /// Replies to the VIP never leave the real server.
     #[error("the director's own address on the way to {0} is the VIP: give the interface an address of its own")]
     OwnAddressIsVip(IpAddr),
