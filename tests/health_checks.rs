@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use lab::director::{Config, Director, Stats};
+use lab::director::{Config, Director, Stats, pointsman};
 use lab::http::{Load, Outcome, WebServer, fetch};
 use lab::{Host, Lab, Shape, vip4, vip6, wait_for};
 use nix::sys::signal::Signal;
@@ -328,6 +328,10 @@ fn a_server_without_the_vip_is_found_by_the_check_through_the_direct_routing_pat
         assert_eq!(states[..2], ["up", "up"], "it is well at its own address");
         assert!(states[2..].contains(&"down"), "{states:?}");
     }
+    let mut command = lab.command(Host::Director, pointsman());
+    let health = command.args(["health", "--socket"]).arg(director.control_socket()).output().unwrap();
+    let health = String::from_utf8(health.stdout).unwrap();
+    assert!(health.contains("80 by direct routing: ") && health.contains("(is the VIP on its lo?)"), "{health}");
     for vip in [vip4(), vip6()] {
         for _ in 0..10 {
             assert_eq!(fetch(&lab, Host::Client, (vip, 80).into()).unwrap().0, "web2");
@@ -490,8 +494,16 @@ fn the_fallback_server_serves_while_no_other_does() {
         wait_for("web1 to change", 20, || (server(&director.stats(), 0, Host::Web1)["alive"] == alive).then_some(()));
     };
     assert_eq!(who(), "web1");
+    let health = || {
+        let mut command = lab.command(Host::Director, pointsman());
+        let output = command.args(["health", "--socket"]).arg(director.control_socket()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(health().contains("fallback, standby") && !health().contains("draining"), "{}", health());
     status.store(500, Ordering::Relaxed);
     is_alive(false);
+    assert!(health().contains("fallback, in use") && health().contains("the fallback server does"), "{}", health());
+    assert!(health().contains(&format!("health check http {PORT}: HTTP status 500")), "{}", health());
     assert_eq!(director.stats().0["virtual_services"][0]["has_quorum"], false);
     assert_eq!(server(&director.stats(), 0, Host::Web2)["fallback"], true);
     (0..10).for_each(|_| assert_eq!(who(), "web2"));

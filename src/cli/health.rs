@@ -32,13 +32,15 @@ fn print(health: &Health, out: &mut impl Write) -> io::Result<()> {
         service.real_servers.iter().map(|server| {
             let reason = server.reason.clone().unwrap_or_default();
             let (address, weight) = (server.address.to_string(), server.weight.to_string());
-            [service.service.clone(), address, weight, state(server).to_owned(), reason]
+            [service.service.clone(), address, weight, state(server, service.falls_back).to_owned(), reason]
         })
     });
     let rows: Vec<_> = servers.collect();
     table::print(out, ["service", "real server", "weight", "state", "reason"], &rows, &[2])?;
     for service in health.services.iter().filter(|service| service.available == 0) {
-        writeln!(out, "{}: no real server gets new flows", service.service)?;
+        let helped = service.real_servers.iter().any(|server| server.fallback && server.up);
+        let instead = if helped { "; the fallback server does" } else { "" };
+        writeln!(out, "{}: no real server gets new flows{instead}", service.service)?;
     }
     if health.unsaved_changes > 0 {
         writeln!(out, "changes that a restart would lose: {}", health.unsaved_changes)?;
@@ -46,9 +48,11 @@ fn print(health: &Health, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn state(server: &RealServerHealth) -> &'static str {
+fn state(server: &RealServerHealth, falls_back: bool) -> &'static str {
     match (server.up, server.weight) {
         (false, _) => "down",
+        (true, _) if server.fallback && falls_back => "fallback, in use",
+        (true, _) if server.fallback => "fallback, standby",
         (true, 0) => "draining",
         (true, _) => "up",
     }

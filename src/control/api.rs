@@ -66,6 +66,9 @@ pub struct ServiceHealth {
     pub service: String,
     /// Real servers that get new flows: up, with a weight.
     pub available: usize,
+    /// Whether the fallback server, if there is one, gets them: no other does, or the quorum is lost.
+    #[serde(default)]
+    pub falls_back: bool,
     /// All of them.
     pub real_servers: Vec<RealServerHealth>,
 }
@@ -159,7 +162,8 @@ async fn health(State(handle): State<Handle>) -> Result<Json<Health>, ApiError> 
     let services = report.virtual_services.into_iter().map(|service| {
         let real_servers: Vec<_> = service.real_servers.into_iter().map(RealServerHealth::from).collect();
         let available = real_servers.iter().filter(|server| server.takes_new_flows()).count();
-        ServiceHealth { service: service.service, available, real_servers }
+        let falls_back = available == 0 || !service.has_quorum;
+        ServiceHealth { service: service.service, available, falls_back, real_servers }
     });
     Ok(Json(Health {
         status: "ok".to_owned(),
@@ -182,7 +186,8 @@ impl From<RealServerReport> for RealServerHealth {
         let reason = match failing {
             Some(check) => {
                 let result = check.last_result.as_deref().unwrap_or("no answer yet");
-                Some(format!("health check {}: {result}", check.kind))
+                let hint = if check.is_direct() { " (is the VIP on its lo?)" } else { "" };
+                Some(format!("health check {}: {result}{hint}", check.name()))
             }
             None => (!server.alive).then(|| "nobody answers for its address: it has no MAC address".to_owned()),
         };

@@ -202,7 +202,7 @@ impl Check {
     }
 
     fn log(&self, target: &Target) {
-        let (service, real_server, check) = (&target.service, &target.real_server, self.name());
+        let (service, real_server, check) = (&target.service, &target.real_server, self.report().name());
         let reason = self.last.as_ref().map_or("", |last| last.result.as_str());
         if self.state.is_up() {
             tracing::info!(%service, %real_server, check, "up: {reason}");
@@ -220,12 +220,6 @@ impl Check {
                  be up again"
             );
         }
-    }
-
-    fn name(&self) -> String {
-        let kind = self.config.kind.name();
-        let way = if self.config.via == Via::Direct { " by direct routing" } else { "" };
-        if self.config.port == 0 { format!("{kind}{way}") } else { format!("{kind} {}{way}", self.config.port) }
     }
 
     fn report(&self) -> HealthCheckReport {

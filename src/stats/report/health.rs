@@ -53,3 +53,18 @@ pub struct HealthCheckReport {
     /// Good answers in a row that it takes to be up (gauge): more than the configured `rise` while it is damped.
     pub needed_rise: u32,
 }
+
+impl HealthCheckReport {
+    /// What a reader knows it by: `http 80`, `tcp 80 by direct routing`, `icmp`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let port = if self.port == 0 { String::new() } else { format!(" {}", self.port) };
+        format!("{}{port}{}", self.kind, if self.is_direct() { " by direct routing" } else { "" })
+    }
+
+    /// Whether it asks the VIP, by way of the real server's MAC address.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.via == "direct"
+    }
+}
