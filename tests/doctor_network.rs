@@ -121,6 +121,13 @@ fn a_real_server_that_answers_arp_is_named_and_mended_by_the_script_and_undone()
     assert!(what.contains("real server 192.168.88.100") && what.contains(&Host::Web1.mac().to_string()), "{what}");
     let mend = fault["mend"].to_string();
     assert!(mend.contains("arp_ignore=1") && mend.contains("arp_announce=2"), "{mend}");
+    assert!(mend.contains("ip address del 192.168.88.15/PREFIX dev INTERFACE"), "{mend}");
+    let director = Director::start(&lab, &Config::usual());
+    let line = wait_for("a director that has started to name it", 10, || {
+        director.log().lines().find(|line| line.contains("check=\"vip_real_server_answers\"")).map(str::to_owned)
+    });
+    assert!(line.contains("WARN") && line.contains("real server 192.168.88.100"), "{line}");
+    drop(director);
 
     must(&real_server(&lab, Host::Web1, &["192.168.88.15", "fd00:88::15"]));
     let mended = Diagnosis::of(&lab, &config, &[]);

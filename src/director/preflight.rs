@@ -9,8 +9,8 @@ use super::{Interface, start};
 use crate::config::{Announce, AttachMode, Config, InterfaceConfig, Queues};
 use crate::control::client::Client;
 use crate::doctor::{
-    Check, Demand, InterfaceDemand, MachineDemand, RealServerDemand, Report, RunningInterface, Severity, System,
-    VipDemand, direct_routing, look,
+    Check, Demand, Finding, InterfaceDemand, MachineDemand, RealServerDemand, Report, RunningInterface, Severity,
+    System, VipDemand, direct_routing, look,
 };
 use crate::network::{Link, links, nic};
 use crate::stats;
@@ -26,24 +26,28 @@ pub fn examine(config: Option<&Config>, probe: bool) -> Report {
     let demand = demand(config, &links);
     let mut findings = look(&system, &demand, &running);
     if probe {
-        let mut vips = demand.vips.clone();
-        let status = Client::new(&config.director.control_socket).announcements().map(|status| status.vips);
-        for vip in &mut vips {
-            let announced = status.iter().flatten().find(|status| status.vip == vip.vip);
-            vip.role = announced.map(|status| status.state);
-        }
-        let names: Vec<&str> = config.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-        let segment = direct_routing::read(&system, &names, &vips, &demand.real_servers, &links);
-        findings.extend(direct_routing::judge(&segment));
+        findings.extend(ask_segment(&system, config, &demand, &links));
     }
     Report::new(findings, !running.is_empty())
+}
+
+/// Asks the segment who has the VIPs and whether the real servers are there. Takes half a second.
+fn ask_segment(system: &System, config: &Config, demand: &Demand, links: &[Link]) -> Vec<Finding> {
+    let mut vips = demand.vips.clone();
+    let status = Client::new(&config.director.control_socket).announcements().map(|status| status.vips);
+    for vip in &mut vips {
+        let announced = status.iter().flatten().find(|status| status.vip == vip.vip);
+        vip.role = announced.map(|status| status.state);
+    }
+    let names: Vec<&str> = config.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    direct_routing::judge(&direct_routing::read(system, &names, &vips, &demand.real_servers, links))
 }
 
 /// The start has told the reason of generic mode itself, and it was not kept from it by a privilege: those of now are
 /// fewer.
 const ANSWERED_BY_START: [Check; 3] = [Check::XdpMode, Check::Capabilities, Check::MemoryLock];
 
-/// Examines what can be seen without asking the segment, in a thread of its own, and logs what is to be mended.
+/// Examines machine, interfaces and segment in a thread of its own, and logs what is to be mended.
 pub(super) fn log_findings(config: &Config, interfaces: &[Interface]) {
     let config = config.clone();
     let running: Vec<RunningInterface> = interfaces
@@ -55,8 +59,11 @@ pub(super) fn log_findings(config: &Config, interfaces: &[Interface]) {
         })
         .collect();
     let examine = move || {
-        let demand = demand(&config, &links().unwrap_or_default());
-        for finding in look(&System::at("/"), &demand, &running) {
+        let (system, links) = (System::at("/"), links().unwrap_or_default());
+        let demand = demand(&config, &links);
+        let mut findings = look(&system, &demand, &running);
+        findings.extend(ask_segment(&system, &config, &demand, &links));
+        for finding in findings {
             let mend = finding.mend.join("; ");
             if finding.severity >= Severity::Warning && !ANSWERED_BY_START.iter().any(|check| finding.id == check.id())
             {

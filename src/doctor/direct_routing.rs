@@ -339,7 +339,8 @@ fn real_server_answers(vip: IpAddr, device: &str, mac: MacAddress, servers: &BTr
     match vip {
         IpAddr::V4(_) => finding
             .mend("or there: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2")
-            .mend(format!("and there, if ip address shows it elsewhere than on lo: ip address add {vip}/32 dev lo")),
+            .mend(format!("and there, if ip address shows it elsewhere than on lo: ip address add {vip}/32 dev lo"))
+            .mend(format!("and there: ip address del {vip}/PREFIX dev INTERFACE (where ip address shows it besides)")),
         IpAddr::V6(_) => finding
             .mend(format!("or there: ip address add {vip}/128 dev lo nodad preferred_lft 0"))
             .mend(format!("and there: ip address del {vip}/PREFIX dev INTERFACE (where ip address shows it besides)")),
