@@ -15,7 +15,7 @@ use crate::service::{ServiceKey, as_text};
 use crate::wire::MacAddress;
 
 /// Changes that wait while one is made; what comes beyond them is refused.
-pub const QUEUE: usize = 16;
+pub const QUEUE: usize = 64;
 
 /// What the director runs by, as one whole.
 #[derive(Clone, Debug, Default)]
