@@ -211,6 +211,26 @@ fn writers_are_put_in_a_row_and_one_of_two_with_the_same_revision_wins() {
 }
 
 #[test]
+fn as_many_writers_as_there_may_be_all_have_their_way() {
+    const WRITERS: usize = 80;
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let director = Director::start(&lab, &Config::usual());
+    let add = |number: usize| {
+        let service = format!("tcp/192.168.88.15:{}", 1000 + number);
+        let mut command = Command::new(pointsman());
+        command.args(["service", "add", &service, "--socket"]).arg(director.control_socket());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let writers: Vec<_> = (0..WRITERS).map(add).collect();
+    for writer in writers {
+        let output = writer.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let services = curl(&director, "GET", "/v1/services", &[], None).good();
+    assert_eq!(services.as_array().unwrap().len(), Config::usual().services.len() + WRITERS);
+}
+
+#[test]
 fn what_is_wrong_is_named_by_its_field() {
     let Some(lab) = Lab::up(Shape::default()) else { return };
     let director = Director::start(&lab, &Config::usual());
@@ -239,9 +259,24 @@ fn what_is_wrong_is_named_by_its_field() {
         ("PATCH", "/v1/services/tcp/192.168.88.15/81", json!({}), 404, None, "there is no virtual service"),
         ("PATCH", "/v1/services/icmp/192.168.88.15/81", json!({}), 400, None, "icmp"),
         ("PATCH", WEB, json!([]), 422, None, "invalid type"),
-        ("POST", &servers, json!({ "address": "10.99.0.1" }), 422, None, "10.99.0.1"),
+        (
+            "POST",
+            &servers,
+            json!({ "address": "192.168.88.255" }),
+            422,
+            Some("address"),
+            "192.168.88.255 is a broadcast",
+        ),
+        ("POST", &servers, json!({ "address": Host::Director.ipv4() }), 422, Some("address"), "the director itself"),
         ("POST", &servers, json!({ "address": "fd00:88::100" }), 422, Some("address"), "IPv6"),
-        ("PATCH", &format!("{servers}/192.168.88.100"), json!({ "weight": 2_147_483_648_u32 }), 422, Some("weight"), "2147483648"),
+        (
+            "PATCH",
+            &format!("{servers}/192.168.88.100"),
+            json!({ "weight": 2_147_483_648_u32 }),
+            422,
+            Some("weight"),
+            "2147483648",
+        ),
         ("DELETE", &format!("{servers}/192.168.88.101"), Value::Null, 404, None, "has no real server"),
         (
             "POST",
@@ -333,6 +368,13 @@ fn changes_outlast_a_restart_where_that_is_asked_for_and_comments_stay() {
     // The whole document comes without the secret and can be sent back.
     let shown = curl(&director, "GET", "/v1/config", &[], None).body;
     assert!(shown.contains("secret = \"(hidden)\"") && shown.contains("# Theirs."), "{shown}");
+    // As a file it has lost the secret: no flow may move for that.
+    let ours = file();
+    fs::write(director.config_file(), &shown).unwrap();
+    director.signal(Signal::SIGHUP);
+    wait_for("the refusal", 10, || director.log().contains("stands in the place of the secret").then_some(()));
+    assert!(director.log().contains("not reloaded"), "{}", director.log());
+    fs::write(director.config_file(), &ours).unwrap();
     let toml = ["Content-Type: application/toml"];
     let changed =
         curl(&director, "PUT", "/v1/config?persist=true", &toml, Some(&shown.replace("= 9\n", "= 3\n"))).good();

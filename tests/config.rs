@@ -261,6 +261,7 @@ fn documented_defaults_are_the_real_ones() {
             _ if (table.as_str(), key.as_str()) == ("virtual_service", "health_check") => {
                 assert_eq!(value.to_string(), "[]");
             }
+            _ if key == "retry_interval_ms" => assert_eq!(value, &json["check"]["interval_ms"]),
             // The service's, which is 1 here.
             _ if key == "port" => assert_eq!(value.to_string(), "1"),
             _ => assert!(value.is_null(), "{table}.{key} is {value}"),

@@ -249,7 +249,7 @@ fn a_rule_set_with_a_mistake_names_its_line() {
         Err((line, why)) => Err((line, why.message)),
     };
     assert_eq!(refused("-A -t 10.0.0.1:80\n\n-a -t 10.0.0.1:80 -r 10.0.0.300\n").unwrap_err().0, 3);
-    assert_eq!(refused("-L\n").unwrap_err().1, "-L is no rule; rules are -A, -E, -D, -C, -a, -e, -d and --set");
+    assert_eq!(refused("-L\n").unwrap_err().1, "-L is no rule; rules are -A, -E, -D, -C, -a, -e, -d, -Z and --set");
     assert_eq!(refused("-R\n").unwrap_err().0, 1);
     assert!(refused("-C\n--set 1 2 3\n").unwrap_err().1.starts_with("there is no virtual service whose timeouts"));
     assert_eq!(refused("--set 1 2 3\n-A -t 10.0.0.1:80\n"), Ok(()));
@@ -438,4 +438,49 @@ fn the_virtual_servers_of_keepalived_become_a_configuration() {
     for bad in ["virtual_server 10.0.0.1 80 {\n", "}\n{", "{\n}\n"] {
         assert!(pointsman::ipvs::import(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn what_keepalived_means_where_it_says_nothing_is_taken_over_and_one_bad_value_spoils_nothing() {
+    let text = r#"
+virtual_server 10.0.0.1 80 {
+    lb_algo rr
+    lb_kind DR
+    delay_loop 6
+    persistence_timeout 0
+    sorry_server 127.0.0.1 80
+    real_server 10.0.0.2 80 {
+        delay_before_retry 2
+        TCP_CHECK {
+        }
+        HTTP_GET {
+            delay_before_retry 0.5
+            retry 4
+            url { path / }
+        }
+        MISC_CHECK {
+            misc_path "/usr/bin/dig -t A 'a b' @10.0.0.2"
+        }
+    }
+    real_server 10.0.0.3 80 {
+        SSL_GET { url { path / } }
+        UDP_CHECK { }
+    }
+}
+"#;
+    let imported = pointsman::ipvs::import(text).unwrap();
+    let lines: Vec<&str> = imported.warnings.iter().filter_map(|warning| warning.split(':').next()).collect();
+    assert_eq!(lines, ["line 6", "line 7"], "{:?}", imported.warnings);
+    let service = &documents(&imported.document)[0].0;
+    let times = |server: usize, check: usize| {
+        let check = &service["real_server"][server]["health_check"][check];
+        ["interval_ms", "retry_interval_ms", "fall"].map(|key| check[key].as_u64().unwrap())
+    };
+    assert_eq!(times(0, 0), [6000, 2000, 2]);
+    assert_eq!(times(0, 1), [6000, 500, 5]);
+    assert_eq!(times(0, 2), [6000, 6000, 1]);
+    assert_eq!(times(1, 0), [6000, 3000, 2]);
+    assert_eq!(times(1, 1), [6000, 1000, 2]);
+    let command = &service["real_server"][0]["health_check"][2]["command"];
+    assert_eq!(command, &serde_json::json!(["/usr/bin/dig", "-t", "A", "a b", "@10.0.0.2"]));
 }

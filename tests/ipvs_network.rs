@@ -203,3 +203,70 @@ fn rule_sets_are_restored_as_a_whole_or_not_at_all() {
     assert!(fs::read_to_string(director.config_file()).unwrap().contains("fd00:88::15"));
     assert_eq!(shell.run("ipvsadm -S -n", ""), "-A -t [fd00:88::15]:80 -s mh -b mh-port\n");
 }
+
+/// Rules that name a server which nothing leads to, as at boot, and one on the segment.
+const EARLY: &str = "\
+-A -t 192.168.88.15:80 -s rr
+-a -t 192.168.88.15:80 -r 192.168.88.100:80 -g -w 1
+-a -t 192.168.88.15:80 -r 198.51.100.7:80 -g -w 1
+";
+
+#[test]
+fn a_rule_set_is_restored_before_the_way_to_its_servers_is_there() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let director = Director::start(&lab, &bare());
+    let shell = Shell::of(&lab, &director);
+    let output = shell.output("ipvsadm -R", &format!("{EARLY}-Z\n"));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.starts_with("warning: ") && said.contains("198.51.100.7") && said.contains("counts as down"),
+        "{said}"
+    );
+    assert_eq!(shell.run("ipvsadm -S -n", ""), EARLY);
+    let next_hop = || {
+        let output = Command::new(pointsman()).args(["neighbors", "--json", "--socket"]).arg(&shell.socket).output();
+        let all: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        let of = |hop: &&serde_json::Value| hop["address"] == "198.51.100.7";
+        all.as_array().unwrap().iter().find(of).unwrap().clone()
+    };
+    assert!(next_hop()["problem"].is_string() && next_hop()["device"].is_null(), "{}", next_hop());
+    // A service more does not say it again.
+    shell.run("ipvsadm -A -t 192.168.88.15:443", "");
+    // It is told again and taken up where a file is read anew, and by one that starts.
+    shell.run("POINTSMAN_PERSIST=1 ipvsadm -D -t 192.168.88.15:443", "");
+    drop(director);
+    let text = fs::read_to_string(lab.scratch().join("director.toml")).unwrap();
+    assert!(text.contains("198.51.100.7"), "{text}");
+    let mut config = bare();
+    config.services = Config::usual().services.into_iter().take(1).collect();
+    config.services[0].real_servers[1].address = "198.51.100.7".parse().unwrap();
+    config.services[0].real_servers[1].weight = 0;
+    let director = Director::start(&lab, &config);
+    assert!(director.log().contains("counts as down until there is a way"), "{}", director.log());
+    let added = lab.command(Host::Director, "ip").args("address add 198.51.100.1/24 dev eth0".split(' ')).status();
+    assert!(added.unwrap().success());
+    wait_for("the way to it", 20, || next_hop()["device"].is_string().then_some(()));
+}
+
+#[test]
+fn what_no_rule_can_say_is_named_and_outlasts_a_restore() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let mut config = bare();
+    config.services = Config::usual().services.into_iter().take(1).collect();
+    config.services[0].settings.push("quorum = 2\nfallback = { address = \"192.168.88.10\" }".to_owned());
+    config
+        .below_every_service
+        .push("[[virtual_service.health_check]]\nkind = \"tcp\"\nport = 81\nfall = 1000".to_owned());
+    let director = Director::start(&lab, &config);
+    let shell = Shell::of(&lab, &director);
+    let output = shell.output("ipvsadm -S -n", "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("tcp 192.168.88.15:80 has health_check, fallback, quorum, which no rule can say"), "{said}");
+    let rules = String::from_utf8(output.stdout).unwrap();
+    shell.run("{ echo -C; cat; } | ipvsadm -R", &rules);
+    let shown = Command::new(pointsman()).args(["service", "list", "--json", "--socket"]).arg(&shell.socket).output();
+    let services: serde_json::Value = serde_json::from_slice(&shown.unwrap().stdout).unwrap();
+    assert_eq!((services[0]["quorum"].as_u64(), services[0]["health_check"][0]["port"].as_u64()), (Some(2), Some(81)));
+    assert_eq!(services[0]["fallback"]["address"], "192.168.88.10");
+}

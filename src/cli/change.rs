@@ -66,7 +66,7 @@ impl ChangeArgs {
             let text = serde_json::to_string(&report).map_err(io::Error::other);
             text.and_then(|text| writeln!(out, "{text}"))
         } else {
-            for warning in &report.warnings {
+            for warning in report.warnings.iter().chain(&report.network_warnings) {
                 tell(format_args!("warning: {warning}"));
             }
             print(&report, &mut out)

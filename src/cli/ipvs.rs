@@ -15,7 +15,7 @@ use clap::Args;
 
 use super::change::PATIENCE;
 use crate::config::DEFAULT_CONTROL_SOCKET;
-use crate::config::edit::Change;
+use crate::config::edit::{Change, Settings};
 use crate::control::client::{Client, ClientError, How};
 use crate::control::error::ErrorDetail;
 use crate::control::flows::{FlowFilter, MAX_LIMIT};
@@ -136,11 +136,27 @@ impl Session {
             Command::List(listing) => self.list(&listing),
             Command::Save { numeric } => {
                 let services = self.client().services().map_err(no_director)?;
+                for ServiceDocument(service) in &services {
+                    self.tell_unsaid(service);
+                }
                 Ok(ipvs::save(&table(&services, None)?, &names(numeric)))
             }
             Command::Zero(only) => self.zero(only),
             Command::Restore => self.restore(),
             command => self.change(&[Rule { line: 0, command }]),
+        }
+    }
+
+    /// Names what a service has and a rule set does not.
+    fn tell_unsaid(&self, service: &Settings) {
+        let unsaid = ipvs::unsaid(service);
+        if !unsaid.is_empty() {
+            let key: Option<ServiceKey> = serde_json::from_value(serde_json::Value::Object(service.clone())).ok();
+            let key = key.map_or_else(String::new, |key| key.to_string());
+            say(&format!(
+                "warning: {key} has {}, which no rule can say: -R keeps it only while the service is there",
+                unsaid.join(", ")
+            ));
         }
     }
 
@@ -195,12 +211,29 @@ impl Session {
             KnownTimeouts::default()
         };
         let prepared = ipvs::edits(rules, known).map_err(|(at, refusal)| at_line(rules[at].line, refusal))?;
-        if prepared.changes.is_empty() {
-            return Ok(String::new());
+        let zeroed = rules.iter().filter_map(|rule| match rule.command {
+            Command::Zero(only) => Some((rule.line, only)),
+            _ => None,
+        });
+        if !prepared.changes.is_empty() {
+            self.make(&client, rules, &prepared)?;
         }
+        for (line, only) in zeroed {
+            self.zero(only).map_err(|Refusal { message, code }| Refusal {
+                message: format!("line {line}: {message}; all else is done"),
+                code,
+            })?;
+        }
+        Ok(String::new())
+    }
+
+    fn make(&self, client: &Client, rules: &[Rule], prepared: &PreparedChanges) -> Result<(), Refusal> {
         match client.change(&prepared.changes, How { dry_run: false, persist: self.persist }) {
-            Ok(_) => Ok(String::new()),
-            Err(ClientError::Refused { status, detail, .. }) => Err(refused(status, &detail, rules, &prepared)),
+            Ok(report) => {
+                report.network_warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+                Ok(())
+            }
+            Err(ClientError::Refused { status, detail, .. }) => Err(refused(status, &detail, rules, prepared)),
             Err(error) => Err(no_director(error)),
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn run(args: &NeighborsArgs) -> Result<(), Failure> {
 
 fn row(next_hop: NextHopReport) -> [String; 4] {
     let state = match next_hop.state {
+        NextHopState::Missing if next_hop.problem.is_some() => "missing: no way to it (--json tells why)",
         NextHopState::Configured => "configured",
         NextHopState::Known => "known",
         NextHopState::Missing => "missing: nobody answers for it",

@@ -27,6 +27,9 @@ pub struct HealthCheckConfig {
     /// From the beginning of one question to the beginning of the next.
     #[serde(rename = "interval_ms", serialize_with = "as_ms")]
     pub interval: Duration,
+    /// The same while it is up and the last answer was a bad one.
+    #[serde(rename = "retry_interval_ms", serialize_with = "as_ms")]
+    pub retry_interval: Duration,
     /// How long an answer may take, all in all.
     #[serde(rename = "timeout_ms", serialize_with = "as_ms")]
     pub timeout: Duration,

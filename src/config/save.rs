@@ -14,7 +14,8 @@ pub enum SaveError {
     /// Somebody else has written to it.
     #[error(
         "{} is not as the director has read it, so saving would undo somebody's changes; reload it (SIGHUP), which drops \
-         the changes made at run time, or put the configuration that runs into it (GET /v1/config)",
+         the changes made at run time, or write those into it by hand first (GET /v1/config shows them, but for the secret: \
+         keep the file's own)",
         .0.display()
     )]
     Changed(PathBuf),

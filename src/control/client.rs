@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -32,6 +32,8 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause before connecting again to a director that has too many clients.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Pause before asking again a director that has no room for one more change.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -267,7 +269,7 @@ impl Client {
         let request = request.map_err(|error| self.foreign(error))?;
         let io = |error| ClientError::Io { path: self.path.clone(), error };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(io)?;
-        let answer = async { timeout(self.patience, self.exchange(request)).await };
+        let answer = async { timeout(self.patience, self.exchange_when_free(request)).await };
         let (status, body) = match runtime.block_on(answer) {
             Ok(answer) => answer?,
             Err(_) => return Err(ClientError::Timeout { path: self.path.clone(), patience: self.patience }),
@@ -287,6 +289,18 @@ impl Client {
                 detail: Box::new(refusal.error),
             },
             Err(_) => self.foreign(format_args!("HTTP status {status}")),
+        }
+    }
+
+    /// Asks again as long as too many others do; the last answer counts when that takes nearly all of the patience.
+    async fn exchange_when_free(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, String), ClientError> {
+        let begun = Instant::now();
+        loop {
+            let (status, body) = self.exchange(request.clone()).await?;
+            if status != StatusCode::SERVICE_UNAVAILABLE || begun.elapsed() * 2 > self.patience {
+                return Ok((status, body));
+            }
+            sleep(BUSY_PAUSE).await;
         }
     }
 

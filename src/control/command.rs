@@ -15,7 +15,7 @@ use crate::service::{ServiceKey, as_text};
 use crate::wire::MacAddress;
 
 /// Changes that wait while one is made; what comes beyond them is refused.
-pub const QUEUE: usize = 16;
+pub const QUEUE: usize = 64;
 
 /// What the director runs by, as one whole.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,9 @@ pub struct NextHopReport {
     pub mac: Option<MacAddress>,
     /// What is known of it.
     pub state: NextHopState,
+    /// Why there is no way to it, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// What is known of a next hop.
@@ -54,7 +57,7 @@ pub enum NextHopState {
     Configured,
     /// The kernel's neighbour table gives its MAC address.
     Known,
-    /// Nobody answers for it: it counts as down.
+    /// Nobody answers for it, or no route leads to it: it counts as down.
     Missing,
 }
 
@@ -106,6 +109,9 @@ pub struct ChangeReport {
     pub restart_needed: Vec<RestartNeeded>,
     /// What is allowed in the document and most likely not meant.
     pub warnings: Vec<String>,
+    /// What the network lacks for what was changed: a way to a real server, somebody who answers for a VIP.
+    #[serde(default)]
+    pub network_warnings: Vec<String>,
 }
 
 /// A setting that has another value.
@@ -196,6 +202,14 @@ pub enum Refusal {
         error: ConfigError,
         /// Which change made what, if any did.
         edited: Edited,
+    },
+    /// An address that can be no real server's.
+    #[error("{message}")]
+    RealServer {
+        /// Why.
+        message: String,
+        /// The change that names the address, if one does so by itself, from 0.
+        position: Option<usize>,
     },
     /// The network or the machine is against it.
     #[error("{0}")]

@@ -84,6 +84,14 @@ impl ApiError {
                 numbered(Self::of_change(refused.error, message), change)
             }
             Refusal::Config { error, edited } => Self::of_config(error, &edited, batch),
+            Refusal::RealServer { position, .. } => {
+                let field = if position.is_some() { "address" } else { "real_server" };
+                let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).at(field);
+                match position {
+                    Some(position) => numbered(error, position),
+                    None => error,
+                }
+            }
             Refusal::Impossible(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             Refusal::Save(SaveError::Changed(_)) => Self::new(StatusCode::CONFLICT, message).at("persist"),
             Refusal::Save(SaveError::Io { .. } | SaveError::Owner { .. }) | Refusal::Incomplete(_) => {

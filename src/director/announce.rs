@@ -27,20 +27,28 @@ impl Director {
         self.announcer.update(vips, places(&self.config, &self.interfaces));
     }
 
-    /// Names VIPs that the kernel is to answer for and cannot, because they are no addresses of this machine.
+    /// Names VIPs that the kernel is to answer for and cannot.
     pub(super) fn check_addresses(&self) {
-        let interface = self.config.interfaces.iter().find(|interface| interface.receive);
-        let device = interface.map_or("eth0", |interface| interface.name.as_str());
-        let vips: BTreeSet<IpAddr> = announced(&self.config, Announce::Kernel).collect();
-        for vip in not_local(vips) {
-            tracing::warn!(
-                %vip,
-                "the VIP is no address of this machine, so its kernel does not answer for it: {}; or announce = \"arp\". \
-                 On a standby whose keepalived adds it when it takes over, all is well",
-                direct_routing::address_command(vip, device)
-            );
+        for (vip, sentence) in unanswered_vips(&self.config) {
+            tracing::warn!(%vip, "{sentence}");
         }
     }
+}
+
+/// The VIPs that the kernel is to answer for and cannot, because they are no addresses of this machine, with a sentence
+/// for each.
+pub(super) fn unanswered_vips(config: &Config) -> Vec<(IpAddr, String)> {
+    let interface = config.interfaces.iter().find(|interface| interface.receive);
+    let device = interface.map_or("eth0", |interface| interface.name.as_str());
+    let vips: BTreeSet<IpAddr> = announced(config, Announce::Kernel).collect();
+    let sentence = |vip| {
+        format!(
+            "the VIP {vip} is no address of this machine, so its kernel does not answer for it: {}; or announce = \
+             \"arp\". On a standby whose keepalived adds it when it takes over, all is well",
+            direct_routing::address_command(vip, device)
+        )
+    };
+    not_local(vips).into_iter().map(|vip| (vip, sentence(vip))).collect()
 }
 
 fn announced(config: &Config, how: Announce) -> impl Iterator<Item = IpAddr> {

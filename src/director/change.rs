@@ -2,13 +2,16 @@
 //! read, judged and built into a forwarding table, and only then anything changes.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::announce::unanswered_vips;
 use super::difference::difference;
 use super::health::{self, Standings};
 use super::next_hops::{Find, NextHops};
 use super::{Director, DirectorError, Options, start};
+use crate::config::edit::Change;
 use crate::config::{self, Config, DirectorConfig, RestartNeeded, edit};
 use crate::control::command::{ChangeReport, ChangeRequest, Command, Refusal, Running};
 use crate::service::ServiceKey;
@@ -26,6 +29,8 @@ struct Candidate {
     build_time: Duration,
     restart_needed: Vec<RestartNeeded>,
     warnings: Vec<String>,
+    /// What the network lacks for it.
+    network_warnings: Vec<String>,
 }
 
 impl Director {
@@ -47,6 +52,7 @@ impl Director {
         let candidate = match candidate {
             Ok(candidate) => candidate,
             Err(DirectorError::Config(error)) => return Err(Refusal::Config { error, edited }),
+            Err(DirectorError::Unreachable(complaints)) => return Err(no_real_servers(&complaints, &request.changes)),
             Err(error) => return Err(Refusal::Impossible(error.to_string())),
         };
         // Only now: what is wrong without the precondition is wrong with it, too (RFC 9110, section 13.2.1).
@@ -59,6 +65,7 @@ impl Director {
         };
         report.restart_needed.clone_from(&candidate.restart_needed);
         report.warnings.clone_from(&candidate.warnings);
+        report.network_warnings.clone_from(&candidate.network_warnings);
         report.build_us = u64::try_from(candidate.build_time.as_micros()).unwrap_or(u64::MAX);
         report.dry_run = request.dry_run;
         report.revision = current;
@@ -100,7 +107,7 @@ impl Director {
                 return;
             }
         };
-        for warning in &candidate.warnings {
+        for warning in candidate.warnings.iter().chain(&candidate.network_warnings) {
             tracing::warn!("{warning}");
         }
         for difference in &candidate.restart_needed {
@@ -142,8 +149,13 @@ impl Director {
         new.director = DirectorConfig { secret, announce, announce_at_start, ..self.config.director.clone() };
         start::check_limits(&new)?;
         let mut next_hops = self.next_hops.clone();
-        let indices: Vec<u32> = self.interfaces.iter().map(|interface| interface.facts.index).collect();
-        next_hops.update(&new, &indices, find)?;
+        let indices = self.indices();
+        let mut network_warnings = next_hops.update(&new, &indices, find)?;
+        if find == Find::New {
+            let had: BTreeSet<IpAddr> = self.config.virtual_services.iter().map(|service| service.key.vip).collect();
+            let unanswered = unanswered_vips(&new).into_iter().filter(|(vip, _)| !had.contains(vip));
+            network_warnings.extend(unanswered.map(|(_, sentence)| sentence));
+        }
         let mut identities = self.identities.clone();
         let started = Instant::now();
         let standings = health::standings(&new, &self.health);
@@ -161,6 +173,7 @@ impl Director {
             build_time,
             restart_needed,
             warnings,
+            network_warnings,
         })
     }
 
@@ -233,6 +246,22 @@ pub(super) fn parse(text: &str, origin: &str, options: &Options) -> Result<(Conf
         config.director.control_socket = path.clone();
     }
     Ok((config, loaded.warnings.iter().map(ToString::to_string).collect()))
+}
+
+/// The refusal of addresses that can be no real server's, led back to the change that names one of them.
+fn no_real_servers(complaints: &[(IpAddr, String)], changes: &[Change]) -> Refusal {
+    let refused = |change: &Change| match change {
+        Change::AddRealServer { address, .. } => complaints.iter().find(|(refused, _)| refused == address),
+        _ => None,
+    };
+    let named = changes.iter().enumerate().find_map(|(at, change)| Some((at, refused(change)?)));
+    match named {
+        Some((at, (_, why))) => Refusal::RealServer { message: why.clone(), position: Some(at) },
+        None => {
+            let all: Vec<&str> = complaints.iter().map(|(_, why)| why.as_str()).collect();
+            Refusal::RealServer { message: all.join("\n"), position: None }
+        }
+    }
 }
 
 /// The services of `old` that `new` does not have.

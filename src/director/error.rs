@@ -1,6 +1,6 @@
 //! Why the director could not start or go on: one sentence each.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::ConfigError;
 use crate::network::NetworkError;
@@ -62,9 +62,9 @@ pub enum DirectorError {
     /// What the network says forbids it.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Real servers that direct routing cannot reach.
-    #[error("{}", .0.join("\n"))]
-    Unreachable(Vec<String>),
+    /// Addresses that can be no real server's, and why.
+    #[error("{}", .0.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("\n"))]
+    Unreachable(Vec<(IpAddr, String)>),
     /// The XDP program.
     #[error(transparent)]
     Xdp(#[from] XdpError),

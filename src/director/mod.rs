@@ -137,6 +137,8 @@ struct Director {
     control: DirectorEnd,
     events: Receiver<Event>,
     network: Receiver<NetworkEvent>,
+    /// When real servers without a way to them were looked for last.
+    asked_again: Instant,
 }
 
 impl Director {
@@ -148,7 +150,9 @@ impl Director {
             .map(|interface| Ok(crate::network::link_by_name(&interface.name)?.index))
             .collect::<Result<Vec<u32>, DirectorError>>()?;
         start::check_limits(&config)?;
-        next_hops.update(&config, &indices, Find::All)?;
+        for warning in next_hops.update(&config, &indices, Find::All)? {
+            tracing::warn!("{warning}");
+        }
         crate::xdp::require_capabilities()?;
         // Before anything is changed, because it tells whether another director runs.
         let socket = ControlSocket::bind(&config.director.control_socket, &Access::of(&config.director))?;
@@ -193,6 +197,7 @@ impl Director {
             control,
             events,
             network,
+            asked_again: Instant::now(),
         };
         director.resolve_first()?;
         director.health.configure(&director.config);
@@ -221,6 +226,7 @@ impl Director {
 
     fn wait(&mut self) -> Result<(), DirectorError> {
         loop {
+            self.ask_again();
             let event = channel::select! {
                 recv(self.network) -> event => event.map(Event::Network),
                 recv(self.events) -> event => event,
@@ -250,6 +256,24 @@ impl Director {
                 Err(_) => return Ok(()),
             }
         }
+    }
+
+    /// Looks, each second at most, for real servers that there was no way to.
+    fn ask_again(&mut self) {
+        if !self.next_hops.some_unreachable() || self.asked_again.elapsed() < TIDY {
+            return;
+        }
+        let indices = self.indices();
+        if self.next_hops.ask_again(&self.config, &indices) {
+            self.watch.set_targets(self.next_hops.targets());
+            self.publish();
+        }
+        self.asked_again = Instant::now();
+    }
+
+    /// The kernel's numbers of the interfaces, in the order of the configuration.
+    fn indices(&self) -> Vec<u32> {
+        self.interfaces.iter().map(|interface| interface.facts.index).collect()
     }
 
     /// Takes in what the network says, and all that it has said meanwhile, and publishes once.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use super::DirectorError;
 use crate::config::Config;
@@ -15,6 +16,10 @@ use crate::wire::MacAddress;
 pub(super) struct NextHops {
     routes: BTreeMap<IpAddr, Reached>,
     macs: BTreeMap<(u32, IpAddr), MacAddress>,
+    /// Those that nothing leads to as long as the network is as it is, and why. They count as down.
+    unreachable: BTreeMap<IpAddr, String>,
+    /// The last of them that was asked for again.
+    asked_again: Option<IpAddr>,
     /// Those without a MAC address that the log has named.
     named_missing: BTreeSet<IpAddr>,
 }
@@ -27,6 +32,9 @@ struct Reached {
     /// A MAC address of the configuration for every use of the address makes asking needless.
     resolve: bool,
 }
+
+/// How many real servers that cannot be reached are asked for again at a time, as long as none of them can.
+const ASK_AGAIN: usize = 16;
 
 /// Which real servers the kernel is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,44 +49,80 @@ impl NextHops {
     /// Finds the devices of all real servers of `config`, whose interfaces have these `indices`, or only of those that
     /// were not known before. MAC addresses that were known stay known.
     ///
+    /// What the network may yet lead to (an address or a link of the director's is missing, as when a machine boots) is
+    /// no error: it counts as down, and [`Self::ask_again`] looks for it. Returns a sentence for each that has come to
+    /// that.
+    ///
     /// # Errors
-    /// All real servers that direct routing cannot reach, a sentence each.
-    pub(super) fn update(&mut self, config: &Config, indices: &[u32], find: Find) -> Result<(), DirectorError> {
+    /// All addresses that can be no real server's, a sentence each.
+    pub(super) fn update(
+        &mut self,
+        config: &Config,
+        indices: &[u32],
+        find: Find,
+    ) -> Result<Vec<String>, DirectorError> {
         let mut routes = BTreeMap::new();
-        let mut complaints = Vec::new();
-        let addresses = config.virtual_services.iter().flat_map(|service| {
-            let fallback = service.fallback.iter().map(|server| (server.address, server.mac));
-            service.real_servers.iter().map(|server| (server.address, server.mac)).chain(fallback)
-        });
-        let mut by_address: BTreeMap<IpAddr, bool> = BTreeMap::new();
-        for (address, mac) in addresses {
-            *by_address.entry(address).or_default() |= mac.is_none();
-        }
-        for (address, resolve) in by_address {
+        let mut unreachable = BTreeMap::new();
+        let (mut warnings, mut complaints) = (Vec::new(), Vec::new());
+        for (address, resolve) in addresses(config) {
             if let (Find::New, Some(known)) = (find, self.routes.get(&address)) {
                 routes.insert(address, Reached { resolve, ..*known });
                 continue;
             }
-            match on_link(address, indices) {
-                Ok(device) => {
-                    let egress = indices.iter().position(|index| *index == device.egress_interface_index);
-                    let egress = egress.and_then(|position| u8::try_from(position).ok());
-                    routes.insert(address, Reached { device_index: device.device_index, egress, resolve });
+            match reach(address, indices, resolve) {
+                Ok(reached) => {
+                    routes.insert(address, reached);
                 }
                 Err(error @ (NetworkError::System { .. } | NetworkError::MissingCapability { .. })) => {
                     return Err(error.into());
                 }
-                Err(error) => complaints.push(error.to_string()),
+                Err(error) if may_be_reached_later(&error) => {
+                    let why = error.to_string();
+                    if find == Find::All || !self.unreachable.contains_key(&address) {
+                        warnings.push(format!("{why}; it counts as down until there is a way"));
+                    }
+                    unreachable.insert(address, why);
+                }
+                Err(error) => complaints.push((address, error.to_string())),
             }
         }
         if !complaints.is_empty() {
             return Err(DirectorError::Unreachable(complaints));
         }
-        self.routes = routes;
+        (self.routes, self.unreachable) = (routes, unreachable);
         let routes = &self.routes;
         self.macs.retain(|(device, address), _| routes.get(address).is_some_and(|route| route.device_index == *device));
         self.named_missing.retain(|address| routes.contains_key(address));
-        Ok(())
+        Ok(warnings)
+    }
+
+    /// Asks again for real servers that could not be reached: for some in turn, and for all once one of them can be.
+    /// Returns whether any can.
+    pub(super) fn ask_again(&mut self, config: &Config, indices: &[u32]) -> bool {
+        let after = self.asked_again.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut turn: Vec<IpAddr> = self.unreachable.range((after, Bound::Unbounded)).map(|(a, _)| *a).collect();
+        turn.extend(self.unreachable.keys().take_while(|a| self.asked_again.is_some_and(|last| **a <= last)));
+        self.asked_again = turn.iter().take(ASK_AGAIN).last().copied();
+        let known = addresses(config);
+        let mut found = false;
+        for (at, address) in turn.into_iter().enumerate() {
+            if at >= ASK_AGAIN && !found {
+                break;
+            }
+            let resolve = known.get(&address).copied().unwrap_or(true);
+            if let Ok(reached) = reach(address, indices, resolve) {
+                tracing::info!(real_server = %address, "there is a way to it now");
+                self.routes.insert(address, reached);
+                self.unreachable.remove(&address);
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Whether there are real servers that cannot be reached.
+    pub(super) fn some_unreachable(&self) -> bool {
+        !self.unreachable.is_empty()
     }
 
     /// The neighbours whose MAC addresses are to be watched.
@@ -151,9 +195,17 @@ impl NextHops {
                     (None, Some(_)) => NextHopState::Known,
                     (None, None) => NextHopState::Missing,
                 },
+                problem: None,
             }
         };
-        self.routes.iter().map(report).collect()
+        let nowhere = self.unreachable.iter().map(|(address, why)| NextHopReport {
+            address: *address,
+            device: None,
+            mac: None,
+            state: NextHopState::Missing,
+            problem: Some(why.clone()),
+        });
+        self.routes.iter().map(report).chain(nowhere).collect()
     }
 
     fn missing(&self) -> impl Iterator<Item = IpAddr> + '_ {
@@ -162,4 +214,32 @@ impl NextHops {
             .filter(|(address, route)| route.resolve && !self.macs.contains_key(&(route.device_index, **address)))
             .map(|(address, _)| *address)
     }
+}
+
+/// The addresses of all real servers and fallback servers, and whether their MAC addresses are to be asked for.
+fn addresses(config: &Config) -> BTreeMap<IpAddr, bool> {
+    let mut by_address: BTreeMap<IpAddr, bool> = BTreeMap::new();
+    for service in &config.virtual_services {
+        let fallback = service.fallback.iter().map(|server| (server.address, server.mac));
+        for (address, mac) in service.real_servers.iter().map(|server| (server.address, server.mac)).chain(fallback) {
+            *by_address.entry(address).or_default() |= mac.is_none();
+        }
+    }
+    by_address
+}
+
+fn reach(address: IpAddr, indices: &[u32], resolve: bool) -> Result<Reached, NetworkError> {
+    let device = on_link(address, indices)?;
+    let egress = indices.iter().position(|index| *index == device.egress_interface_index);
+    let egress = egress.and_then(|position| u8::try_from(position).ok());
+    Ok(Reached { device_index: device.device_index, egress, resolve })
+}
+
+/// Whether an address or a link that the director does not have yet would mend it: while a machine boots another route
+/// may lead elsewhere.
+fn may_be_reached_later(error: &NetworkError) -> bool {
+    matches!(
+        error,
+        NetworkError::NoRoute { .. } | NetworkError::ThroughGateway { .. } | NetworkError::InterfaceNotListed { .. }
+    )
 }

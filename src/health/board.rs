@@ -124,6 +124,13 @@ impl Board {
         server.is_up() != was_up
     }
 
+    /// Whether a check is up, and its last answer was a bad one.
+    pub(super) fn is_in_doubt(&self, job: &Job) -> bool {
+        let servers = self.lock();
+        let mut checks = servers.by_target.get(&job.target).into_iter().flat_map(|server| &server.checks);
+        checks.any(|check| check.id == job.id && check.state.is_in_doubt())
+    }
+
     /// What the checks of all real servers have found.
     pub(super) fn report(&self) -> Vec<(Target, Vec<HealthCheckReport>)> {
         let servers = self.lock();

@@ -156,12 +156,13 @@ async fn check_forever(job: Job, shared: Arc<Shared>) {
         if shared.board.learn(&job, &answer, began.elapsed()) {
             (shared.notify)();
         }
-        sleep_until(began + pause(&job.config)).await;
+        sleep_until(began + pause(&job.config, shared.board.is_in_doubt(&job))).await;
     }
 }
 
 /// From the beginning of one question to that of the next.
-fn pause(check: &HealthCheckConfig) -> Duration {
+fn pause(check: &HealthCheckConfig, in_doubt: bool) -> Duration {
     let jitter = f64::from(check.jitter_percent) / 100.0 * (2.0 * fastrand::f64() - 1.0);
-    check.interval.mul_f64(1.0 + jitter)
+    let interval = if in_doubt { check.retry_interval } else { check.interval };
+    interval.mul_f64(1.0 + jitter)
 }

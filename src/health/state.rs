@@ -56,6 +56,12 @@ impl CheckState {
         self.up
     }
 
+    /// Whether it is up, and the last answer speaks against that.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.up && self.against > 0
+    }
+
     /// Times that it went down.
     #[must_use]
     pub fn flaps(&self) -> u64 {
@@ -130,6 +136,19 @@ mod tests {
             .collect();
         assert_eq!(up, [true, true, true, true, true, false, false, false, false, true]);
         assert_eq!(state.flaps(), 1);
+    }
+
+    #[test]
+    fn one_that_is_up_and_was_answered_badly_is_in_doubt() {
+        let mut state = state(2, 3, InitialState::Up);
+        let doubts: Vec<bool> = [true, false, true, false, false, false, false, true]
+            .iter()
+            .map(|good| {
+                state.learn(*good, seconds(1));
+                state.is_in_doubt()
+            })
+            .collect();
+        assert_eq!(doubts, [false, true, false, true, true, false, false, false]);
     }
 
     #[test]

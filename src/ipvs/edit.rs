@@ -63,8 +63,9 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
     for (position, rule) in rules.iter().enumerate() {
         match &rule.command {
             Command::AddService(service, options) => {
+                // Of a service that is cleared and added again in one step the keys stay that no option stands for.
                 let mut settings = service_settings(options);
-                settings.retain(|_, value| !value.is_null());
+                settings.insert("persistence".to_owned(), Value::Null);
                 if let Some(timeouts) = known.common.filter(|timeouts| *timeouts != DEFAULT_TIMEOUTS) {
                     settings.extend(timeout_settings(timeouts));
                 }
@@ -85,7 +86,7 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
             }
             Command::Clear => {
                 known.services.clear();
-                prepared.changes.push(Change::Clear);
+                prepared.changes.push(Change::Clear { keep_settings: true });
             }
             Command::AddServer(service, server) => {
                 let (service, address, settings) = (*service, server.address, server_settings(server));
@@ -173,4 +174,23 @@ pub(super) fn service_settings(options: &ServiceOptions) -> Settings {
     settings.insert(PERSISTENCE_TIMEOUT.to_owned(), json!(options.persistence_s));
     settings.insert(PERSISTENCE_NETMASK.to_owned(), netmask);
     settings
+}
+
+/// The keys of a service and of its real servers that mean something and that no rule can say.
+#[must_use]
+pub fn unsaid(service: &Settings) -> Vec<&'static str> {
+    const OF_SERVICE: [&str; 5] = ["health_check", "fallback", "inhibit_on_failure", "quic", "quorum"];
+    const OF_SERVER: [&str; 4] = ["mac", "health_check", "inhibit_on_failure", "quic_server_id"];
+    let is_set = |settings: &Settings, key: &str| match settings.get(key) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Array(elements)) => !elements.is_empty(),
+        Some(Value::Number(number)) => number.as_u64() != Some(1),
+        Some(_) => true,
+    };
+    let mut unsaid: Vec<&str> = OF_SERVICE.into_iter().filter(|key| is_set(service, key)).collect();
+    let servers = service.get("real_server").and_then(Value::as_array).into_iter().flatten();
+    let servers: Vec<&Settings> = servers.filter_map(Value::as_object).collect();
+    unsaid.extend(OF_SERVER.into_iter().filter(|key| servers.iter().any(|server| is_set(server, key))));
+    unsaid.dedup();
+    unsaid
 }

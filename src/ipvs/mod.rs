@@ -22,7 +22,7 @@ pub use address::Names;
 pub use command::{
     Command, Counted, ListWhat, Listing, Netmask, ServerOptions, ServiceFlags, ServiceOptions, Timeouts,
 };
-pub use edit::{DEFAULT_TIMEOUTS, KnownTimeouts, PreparedChanges, edits};
+pub use edit::{DEFAULT_TIMEOUTS, KnownTimeouts, PreparedChanges, edits, unsaid};
 pub use help::{USAGE, VERSION};
 pub use import::{Imported, import};
 pub use line::parse;

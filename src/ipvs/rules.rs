@@ -26,10 +26,13 @@ pub fn read_rules(program: &str, text: &str) -> Result<Vec<Rule>, (usize, Refusa
         let command = parse(program, &words).map_err(|refusal| (line_number, refusal))?;
         match command {
             Command::Restore => return Err((line_number, Refusal::try_help(program))),
-            Command::List(_) | Command::Save { .. } | Command::Help | Command::Version | Command::Zero(_) => {
+            Command::List(_) | Command::Save { .. } | Command::Help | Command::Version => {
                 return Err((
                     line_number,
-                    Refusal::line(format!("{} is no rule; rules are -A, -E, -D, -C, -a, -e, -d and --set", words[0])),
+                    Refusal::line(format!(
+                        "{} is no rule; rules are -A, -E, -D, -C, -a, -e, -d, -Z and --set",
+                        words[0]
+                    )),
                 ));
             }
             command => rules.push(Rule { line: line_number, command }),

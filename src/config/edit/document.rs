@@ -37,12 +37,36 @@ pub(super) struct Document {
 struct Members<K> {
     positions: HashMap<K, usize>,
     gone: HashSet<usize>,
+    /// Of those that are gone the ones that come back with their keys if they are added again.
+    kept: HashMap<K, usize>,
 }
 
 impl<K: std::hash::Hash + Eq> Members<K> {
     fn of(tables: &ArrayOfTables, name: impl Fn(&Table) -> Option<K>) -> Self {
         let named = tables.iter().enumerate().filter_map(|(at, table)| Some((name(table)?, at)));
-        Self { positions: named.collect(), gone: HashSet::new() }
+        Self { positions: named.collect(), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self { positions: HashMap::new(), gone: HashSet::new(), kept: HashMap::new() }
+    }
+
+    fn clear(&mut self, keep: bool) {
+        let cleared = std::mem::take(&mut self.positions);
+        self.gone.extend(cleared.values());
+        if keep {
+            self.kept.extend(cleared);
+        } else {
+            self.kept.clear();
+        }
+    }
+
+    /// Takes back what was kept under this name.
+    fn take_back(&mut self, name: K) -> Option<usize> {
+        let at = self.kept.remove(&name)?;
+        self.gone.remove(&at);
+        self.positions.insert(name, at);
+        Some(at)
     }
 
     fn delete(&mut self, name: &K) -> Option<usize> {
@@ -79,7 +103,7 @@ impl Document {
         };
         let services = match tables_of(document.as_table_mut(), VIRTUAL_SERVICE) {
             Some(tables) => Members::of(tables, service_name),
-            None => Members { positions: HashMap::new(), gone: HashSet::new() },
+            None => Members::empty(),
         };
         Ok(Self { document, services, real_servers: HashMap::new() })
     }
@@ -88,8 +112,8 @@ impl Document {
         match change {
             // Handled before the document was read.
             Change::Replace { .. } => Ok(Mark::Nothing),
-            Change::Clear => {
-                self.services.gone.extend(self.services.positions.drain().map(|(_, at)| at));
+            Change::Clear { keep_settings } => {
+                self.services.clear(*keep_settings);
                 Ok(Mark::Nothing)
             }
             Change::AddService { service, settings } => self.add_service(*service, settings),
@@ -165,6 +189,12 @@ impl Document {
         }
         let mut all = name_of_service(service);
         all.extend(without_name(settings, &NAME_OF_SERVICE, &all)?);
+        if let Some(at) = self.services.take_back(service) {
+            self.members(at).clear(true);
+            let table = self.service(at).ok_or(ChangeError::NoService(service))?;
+            merge(table, &without_name(settings, &NAME_OF_SERVICE, &all)?, VIRTUAL_SERVICE)?;
+            return Ok(Mark::Service(at));
+        }
         let mut table = Table::new();
         merge(&mut table, &all, VIRTUAL_SERVICE)?;
         let root = self.document.as_table_mut();
@@ -185,6 +215,14 @@ impl Document {
         }
         let mut all = name_of_real_server(address);
         all.extend(without_name(settings, &NAME_OF_REAL_SERVER, &all)?);
+        if let Some(member) = self.members(at).take_back(address) {
+            let tables = self.service(at).and_then(|table| tables_of(table, REAL_SERVER));
+            let table = tables.and_then(|tables| tables.get_mut(member));
+            let missing = ChangeError::NoRealServer { service, address };
+            let rest = without_name(settings, &NAME_OF_REAL_SERVER, &all)?;
+            merge(table.ok_or(missing)?, &rest, "virtual_service.real_server")?;
+            return Ok(Mark::RealServer(at, member));
+        }
         let mut table = Table::new();
         merge(&mut table, &all, "virtual_service.real_server")?;
         let member = push(self.service(at).ok_or(ChangeError::NoService(service))?, REAL_SERVER, table);
@@ -210,10 +248,9 @@ impl Document {
         let table = tables_of(self.document.as_table_mut(), VIRTUAL_SERVICE).and_then(|tables| tables.get_mut(at));
         self.real_servers.entry(at).or_insert_with(|| {
             let tables = table.and_then(|table| tables_of(table, REAL_SERVER));
-            tables.map_or_else(
-                || Members { positions: HashMap::new(), gone: HashSet::new() },
-                |tables| Members::of(tables, |table| table.get("address")?.as_str()?.parse().ok()),
-            )
+            tables.map_or_else(Members::empty, |tables| {
+                Members::of(tables, |table| table.get("address")?.as_str()?.parse().ok())
+            })
         })
     }
 }

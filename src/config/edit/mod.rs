@@ -35,7 +35,12 @@ pub enum Change {
         document: String,
     },
     /// Takes all virtual services away.
-    Clear,
+    Clear {
+        /// Whether a service or a real server that the same batch adds again keeps the keys that it is not given:
+        /// health checks, MAC addresses and the like.
+        #[serde(default)]
+        keep_settings: bool,
+    },
     /// Adds a virtual service, which must not be there.
     AddService {
         /// Its name, as `tcp 192.0.2.1:80`.

@@ -176,15 +176,18 @@ fn findings_are_led_back_to_their_change() {
 fn a_whole_document_is_taken_as_it_is() {
     let text = " # odd\n[director]\n  secret='y'\n";
     let replace = Change::Replace { document: text.to_owned() };
-    assert_eq!(edit(&[Change::Clear, replace.clone()]), text);
-    assert_eq!(config(&edit(&[replace, Change::Clear])).director.secret.as_deref(), Some("y"));
+    assert_eq!(edit(&[Change::Clear { keep_settings: false }, replace.clone()]), text);
+    assert_eq!(config(&edit(&[replace, Change::Clear { keep_settings: false }])).director.secret.as_deref(), Some("y"));
     let broken = Change::Replace { document: "[[[".to_owned() };
-    assert!(matches!(apply(FILE, &[broken, Change::Clear]).unwrap_err().error, ChangeError::Document(_)));
+    assert!(matches!(
+        apply(FILE, &[broken, Change::Clear { keep_settings: false }]).unwrap_err().error,
+        ChangeError::Document(_)
+    ));
 }
 
 #[test]
 fn clearing_keeps_the_rest() {
-    let text = edit(&[Change::Clear]);
+    let text = edit(&[Change::Clear { keep_settings: false }]);
     assert!(config(&text).virtual_services.is_empty());
     assert!(text.starts_with("# The web farm.\n[director]\nsecret = \"x\" # of all directors\n"), "{text}");
     assert!(text.ends_with("# The end.\n"), "{text}");
@@ -204,7 +207,7 @@ fn change() -> impl Strategy<Value = Change> {
         5..9 => Change::AddRealServer { service, address, settings: weight },
         9 | 10 => Change::EditRealServer { service, address, settings: weight },
         11 => Change::DeleteRealServer { service, address },
-        _ => Change::Clear,
+        _ => Change::Clear { keep_settings: false },
     })
 }
 
@@ -219,7 +222,7 @@ fn model(state: &mut Model, change: &Change) -> bool {
     let place = |state: &Model, wanted: &ServiceKey| state.iter().position(|(key, ..)| key == wanted);
     match change {
         Change::Replace { .. } => false,
-        Change::Clear => {
+        Change::Clear { .. } => {
             state.clear();
             true
         }
@@ -286,4 +289,52 @@ proptest! {
             prop_assert!(text.contains(comment) && at_once.contains(comment), "{}", at_once);
         }
     }
+}
+
+#[test]
+fn what_is_cleared_and_added_again_keeps_its_other_keys_if_that_is_asked_for() {
+    let text = r#"[[virtual_service]]
+vip = "192.168.88.15" # the web
+port = 80
+protocol = "tcp"
+quorum = 2
+fallback = { address = "192.168.88.9" }
+
+[[virtual_service.health_check]]
+kind = "tcp"
+
+[[virtual_service.real_server]]
+address = "192.168.88.100"
+weight = 5
+mac = "02:00:00:00:01:00"
+
+[[virtual_service.real_server]]
+address = "192.168.88.200"
+mac = "02:00:00:00:02:00"
+"#;
+    let service: ServiceKey = "tcp 192.168.88.15:80".parse().unwrap();
+    let settings = |pairs: serde_json::Value| pairs.as_object().unwrap().clone();
+    let batch = |keep_settings| {
+        [
+            Change::Clear { keep_settings },
+            Change::AddService { service, settings: settings(serde_json::json!({ "scheduler": "rr" })) },
+            Change::AddRealServer {
+                service,
+                address: "192.168.88.100".parse().unwrap(),
+                settings: settings(serde_json::json!({ "weight": 1 })),
+            },
+        ]
+    };
+    let kept = apply(text, &batch(true)).unwrap().text;
+    for stays in ["# the web", "quorum = 2", "fallback", "health_check", "weight = 1", "02:00:00:00:01:00", "rr"] {
+        assert!(kept.contains(stays), "{stays}: {kept}");
+    }
+    assert!(!kept.contains("192.168.88.200") && kept.matches("real_server").count() == 1, "{kept}");
+    let anew = apply(text, &batch(false)).unwrap().text;
+    assert!(!anew.contains("quorum") && !anew.contains("02:00:00:00:01:00"), "{anew}");
+    // What is there twice is there twice, and what was deleted by name comes back bare.
+    let twice = [&batch(true)[..], &batch(true)[1..2]].concat();
+    assert!(matches!(apply(text, &twice).unwrap_err().error, ChangeError::ServiceExists(_)));
+    let by_name = [&[Change::DeleteService { service }], &batch(true)[1..]].concat();
+    assert!(!apply(text, &by_name).unwrap().text.contains("quorum"));
 }

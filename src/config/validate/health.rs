@@ -38,6 +38,8 @@ fn check(raw: &RawHealthCheck<'_>, service_port: Option<u16>, findings: &Finding
     check.word(raw.via.as_ref(), &[("address", Via::Address), ("direct", Via::Direct)], &mut via);
     check.word(raw.initial.as_ref(), &[("up", InitialState::Up), ("down", InitialState::Down)], &mut initial);
     check.number(raw.interval_ms.as_ref(), 20..=3_600_000, &mut interval_ms);
+    let mut retry_interval_ms = interval_ms;
+    check.number(raw.retry_interval_ms.as_ref(), 20..=3_600_000, &mut retry_interval_ms);
     check.number(raw.timeout_ms.as_ref(), 1..=600_000, &mut timeout_ms);
     check.number(raw.rise.as_ref(), 1..=1000, &mut rise);
     check.number(raw.fall.as_ref(), 1..=1000, &mut fall);
@@ -58,6 +60,7 @@ fn check(raw: &RawHealthCheck<'_>, service_port: Option<u16>, findings: &Finding
         via,
         port,
         interval: Duration::from_millis(interval_ms.into()),
+        retry_interval: Duration::from_millis(retry_interval_ms.into()),
         timeout: Duration::from_millis(timeout_ms.into()),
         rise,
         fall,

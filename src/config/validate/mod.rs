@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::edit::HIDDEN;
 use super::error::Findings;
 use super::raw::{RawConfig, RawDirector};
 use super::reader::{Field, Place, quoted};
@@ -52,6 +53,13 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     match secret {
         Some(secret) if secret.value.is_empty() => {
             warn(&place, secret, "is empty, so clients can work out which real server they get", findings);
+        }
+        Some(secret) if secret.value == HIDDEN => {
+            let message = format!(
+                "{HIDDEN:?} stands in the place of the secret where a configuration is shown, and is none; write the \
+                 secret that the file had before"
+            );
+            findings.refuse(secret.at, place.path_of(secret.key.name), message);
         }
         Some(_) => {}
         None => {

@@ -11,6 +11,7 @@ pub(super) struct Defaults {
     pub(super) delay_loop_s: f64,
     pub(super) connect_timeout_s: f64,
     pub(super) retry: Option<u64>,
+    pub(super) delay_before_retry_s: Option<f64>,
     /// Weight of real servers that name none.
     pub(super) weight: Option<u64>,
     pub(super) virtual_host: Option<String>,
@@ -25,17 +26,17 @@ pub(super) struct Defaults {
 /// The checks that a checker stands for, and what of it was not taken over. `None` if there is no such check.
 pub(super) fn convert(checker: &Entry, defaults: &Defaults) -> Option<(Vec<Settings>, Vec<String>)> {
     let name = checker.name();
-    let (kind, retries) = match name {
-        "TCP_CHECK" => ("tcp", 0),
-        "SMTP_CHECK" => ("tcp", 1),
-        "HTTP_GET" => ("http", 3),
-        "SSL_GET" => ("https", 3),
-        "UDP_CHECK" => ("udp", 0),
-        "PING_CHECK" => ("icmp", 0),
-        "MISC_CHECK" => ("command", 0),
+    // The defaults of keepalived 2.2.7 for retry and delay_before_retry, as keepalived.conf(5) has them.
+    let (kind, retries, retry_delay_s) = match name {
+        "TCP_CHECK" | "SMTP_CHECK" => ("tcp", 1, 1.0),
+        "HTTP_GET" => ("http", 1, 3.0),
+        "SSL_GET" => ("https", 1, 3.0),
+        "UDP_CHECK" => ("udp", 1, 1.0),
+        "PING_CHECK" => ("icmp", 1, 1.0),
+        "MISC_CHECK" => ("command", 0, 1.0),
         _ => return None,
     };
-    let mut reader = Reader::new(kind, defaults, retries);
+    let mut reader = Reader::new(kind, defaults, (retries, retry_delay_s));
     for entry in &checker.inner {
         reader.take(entry);
     }
@@ -53,6 +54,8 @@ pub(super) fn is_checker(entry: &Entry) -> bool {
 
 struct Reader {
     check: Settings,
+    /// Further questions once one was answered badly, and the seconds before each.
+    retry: (u64, f64),
     urls: Vec<Settings>,
     virtual_host: Option<String>,
     sni: bool,
@@ -60,15 +63,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(kind: &str, defaults: &Defaults, retries: u64) -> Self {
+    fn new(kind: &str, defaults: &Defaults, (retries, retry_delay_s): (u64, f64)) -> Self {
         let mut check = Settings::new();
         check.insert("kind".to_owned(), json!(kind));
-        check.insert("interval_ms".to_owned(), ms(defaults.delay_loop_s));
+        check.insert("interval_ms".to_owned(), interval_ms(defaults.delay_loop_s));
         // A command has as long as the interval.
         let timeout_s = if kind == "command" { defaults.delay_loop_s } else { defaults.connect_timeout_s };
         check.insert("timeout_ms".to_owned(), ms(timeout_s));
         check.insert("rise".to_owned(), json!(1));
-        check.insert("fall".to_owned(), json!(defaults.retry.unwrap_or(retries) + 1));
         if defaults.alpha {
             check.insert("initial".to_owned(), json!("down"));
         }
@@ -76,7 +78,8 @@ impl Reader {
             check.insert("port".to_owned(), json!(defaults.server_port));
         }
         let virtual_host = defaults.virtual_host.clone();
-        Self { check, urls: Vec::new(), virtual_host, sni: false, warnings: Vec::new() }
+        let retry = (defaults.retry.unwrap_or(retries), defaults.delay_before_retry_s.unwrap_or(retry_delay_s));
+        Self { check, retry, urls: Vec::new(), virtual_host, sni: false, warnings: Vec::new() }
     }
 
     fn warn(&mut self, entry: &Entry, what: &str) {
@@ -92,9 +95,10 @@ impl Reader {
         let seconds: Option<f64> = value.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
         let count: Option<u64> = value.parse().ok();
         match (entry.name(), seconds, count) {
-            ("delay_loop", Some(seconds), _) => self.set("interval_ms", ms(seconds)),
+            ("delay_loop", Some(seconds), _) => self.set("interval_ms", interval_ms(seconds)),
             ("connect_timeout" | "misc_timeout", Some(seconds), _) => self.set("timeout_ms", ms(seconds)),
-            ("retry" | "nb_get_retry", _, Some(count)) => self.set("fall", json!(count + 1)),
+            ("retry" | "nb_get_retry", _, Some(count)) => self.retry.0 = count,
+            ("delay_before_retry", Some(seconds), _) => self.retry.1 = seconds,
             ("connect_port", _, Some(port)) => self.set("port", json!(port)),
             ("alpha", ..) => self.set("initial", json!("down")),
             ("virtualhost", ..) => self.virtual_host = Some(value.to_owned()),
@@ -130,6 +134,11 @@ impl Reader {
 
     /// One check for each url; all must be good, as in keepalived.
     fn finish(mut self, checker: &Entry) -> (Vec<Settings>, Vec<String>) {
+        let (retries, delay_s) = self.retry;
+        self.set("fall", json!(retries.saturating_add(1)));
+        if retries > 0 {
+            self.set("retry_interval_ms", interval_ms(delay_s));
+        }
         let is_http = matches!(self.check.get("kind").and_then(Value::as_str), Some("http" | "https"));
         if !is_http {
             return (vec![self.check], self.warnings);
@@ -153,6 +162,11 @@ impl Reader {
     }
 }
 
+/// Milliseconds between two questions.
+fn interval_ms(seconds: f64) -> Value {
+    ms(seconds.max(0.02))
+}
+
 /// Milliseconds, at least one.
 fn ms(seconds: f64) -> Value {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what health checks take")]
@@ -164,7 +178,33 @@ fn hex(words: &[String]) -> String {
     words.concat().to_lowercase()
 }
 
-/// The words of a command, which may stand in quotes as one.
+/// The words of a command, which may stand in quotes as one and have words in quotes of their own.
 fn split_command(words: &[String]) -> Vec<String> {
-    words.iter().flat_map(|word| word.split_ascii_whitespace()).map(str::to_owned).collect()
+    let mut found: Vec<String> = Vec::new();
+    for text in words {
+        let (mut quote, mut inside) = (None, false);
+        for letter in text.chars() {
+            match (letter, quote) {
+                (letter, Some(open)) if letter == open => quote = None,
+                ('"' | '\'', None) => {
+                    quote = Some(letter);
+                    if !inside {
+                        found.push(String::new());
+                    }
+                    inside = true;
+                }
+                (letter, None) if letter.is_ascii_whitespace() => inside = false,
+                (letter, _) => {
+                    if !inside {
+                        found.push(String::new());
+                    }
+                    inside = true;
+                    if let Some(word) = found.last_mut() {
+                        word.push(letter);
+                    }
+                }
+            }
+        }
+    }
+    found
 }

@@ -159,16 +159,26 @@ impl Reader {
                 SCHEDULERS.join(", ")
             )),
             ("mh-port" | "sh-port" | "flag-2", ..) => self.flags.port = true,
+            ("persistence_timeout", Some(0), _) => {
+                warnings.push(format!("line {}: {} is left out: no persistence", entry.line, entry.text()));
+            }
             ("persistence_timeout", ..) => self.set("persistence_timeout_s", json!(count.unwrap_or(PERSISTENCE_S))),
             ("persistence_granularity", Some(bits), _) => self.set("persistence_netmask", json!(bits)),
             ("persistence_granularity", ..) => self.set("persistence_netmask", json!(value)),
             ("quorum", Some(count), _) => self.set("quorum", json!(count)),
             ("hysteresis", Some(count), _) => self.set("quorum_hysteresis", json!(count)),
+            ("sorry_server", _, Some(address)) if address.is_loopback() || address.is_unspecified() => {
+                warnings.push(format!(
+                    "line {}: {} is left out: direct routing needs a server on the segment, not the director itself",
+                    entry.line,
+                    entry.text()
+                ));
+            }
             ("sorry_server", _, Some(address)) => self.set("fallback", json!({ "address": address })),
             ("inhibit_on_failure", ..) => self.set("inhibit_on_failure", json!(true)),
             // Read before, for all real servers.
             ("lb_kind" | "lvs_method" | "delay_loop" | "connect_timeout" | "retry" | "alpha" | "virtualhost", ..) => {}
-            ("weight", ..) => {}
+            ("weight" | "delay_before_retry", ..) => {}
             _ => warnings.push(format!("line {}: {} is not taken over", entry.line, entry.text())),
         }
     }
@@ -188,7 +198,7 @@ impl Reader {
                 entry.line
             ));
         }
-        let defaults = Defaults { server_port: port, ..defaults.clone() };
+        let defaults = Defaults { server_port: port, ..defaults.clone() }.with(entry);
         let mut server = Settings::from_iter([("address".to_owned(), json!(address))]);
         if let Some(weight) = defaults.weight {
             server.insert("weight".to_owned(), json!(weight));
@@ -206,6 +216,8 @@ impl Reader {
                     server.insert(key.to_owned(), json!(limit));
                     continue;
                 }
+                // Read before, for all its checks.
+                ("delay_loop" | "connect_timeout" | "retry" | "delay_before_retry" | "alpha", _) => continue,
                 ("inhibit_on_failure", _) => {
                     server.insert("inhibit_on_failure".to_owned(), json!(true));
                     continue;
@@ -236,20 +248,37 @@ impl Reader {
 
 /// What a virtual server says of all its real servers.
 fn defaults(entry: &Entry, port: u16) -> Defaults {
-    let find = |name: &str| entry.inner.iter().find(|inner| inner.name() == name);
-    let seconds = |name: &str, default: f64| {
-        let read = find(name).and_then(Entry::value).and_then(|value| value.parse::<f64>().ok());
-        read.filter(|seconds| seconds.is_finite() && *seconds > 0.0).unwrap_or(default)
-    };
-    let number = |name: &str| find(name).and_then(Entry::value).and_then(|value| value.parse().ok());
-    Defaults {
-        delay_loop_s: seconds("delay_loop", DELAY_LOOP_S),
-        connect_timeout_s: seconds("connect_timeout", CONNECT_TIMEOUT_S),
-        retry: number("retry"),
-        weight: number("weight"),
-        virtual_host: find("virtualhost").and_then(Entry::value).map(str::to_owned),
-        alpha: find("alpha").is_some(),
+    let find = |name: &str| entry.inner.iter().find(|inner| inner.name() == name).and_then(Entry::value);
+    let plain = Defaults {
+        delay_loop_s: DELAY_LOOP_S,
+        connect_timeout_s: CONNECT_TIMEOUT_S,
+        retry: None,
+        delay_before_retry_s: None,
+        weight: find("weight").and_then(|value| value.parse().ok()),
+        virtual_host: find("virtualhost").map(str::to_owned),
+        alpha: false,
         service_port: port,
         server_port: port,
+    };
+    plain.with(entry)
+}
+
+impl Defaults {
+    /// With what a virtual server, or one of its real servers, says of all its checks.
+    fn with(self, entry: &Entry) -> Self {
+        let find = |name: &str| entry.inner.iter().find(|inner| inner.name() == name);
+        let seconds = |name: &str| {
+            let read = find(name).and_then(Entry::value).and_then(|value| value.parse::<f64>().ok());
+            read.filter(|seconds| seconds.is_finite() && *seconds > 0.0)
+        };
+        let retry = find("retry").and_then(Entry::value).and_then(|value| value.parse().ok());
+        Self {
+            delay_loop_s: seconds("delay_loop").unwrap_or(self.delay_loop_s),
+            connect_timeout_s: seconds("connect_timeout").unwrap_or(self.connect_timeout_s),
+            retry: retry.or(self.retry),
+            delay_before_retry_s: seconds("delay_before_retry").or(self.delay_before_retry_s),
+            alpha: self.alpha || find("alpha").is_some(),
+            ..self
+        }
     }
 }
