@@ -87,7 +87,7 @@ impl Paint {
     /// What is not told apart any further.
     pub(crate) const UNDIVIDED: Self = Self::of(Color::Pink, None);
     /// Nothing to do: awake, asleep.
-    pub(crate) const IDLE: [Self; 2] = [Self::of(Color::Idle, None), Self::of(Color::Idle, Some(Hatch::Dots))];
+    pub(crate) const IDLE: [Self; 2] = [Self::of(Color::Idle, None), Self::of(Color::Idle, Some(Hatch::Level))];
 
     /// One of several runs, in the colour of its line.
     pub(crate) const fn series(number: usize) -> Self {
@@ -149,7 +149,7 @@ impl Hatch {
         match self {
             Self::Rising => "M-1.5 1.5l3-3M-1 7l8-8M4.5 7.5l3-3",
             Self::Falling => "M-1.5 4.5l3 3M-1-1l8 8M4.5-1.5l3 3",
-            Self::Dots => "M2 2h2v2h-2z",
+            Self::Dots => "M2.2 3h1.6",
             Self::Grid => "M0 3h6M3 0v6",
             Self::Level => "M0 3h6",
         }
