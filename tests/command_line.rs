@@ -45,6 +45,10 @@ fn every_subcommand_has_help_that_tells_its_options() {
             &["--config", "--json", "<PROTOCOL>", "10.0.0.7:4711", "[2001:db8::7]:4711", "next_hop_from"],
         ),
         ("replay --help", &["--config", "--in", "--out", "--mac", "--json", "stands in: 02:04", "real_server"]),
+        (
+            "report --help",
+            &["--output", "--export-dir", "--apart", "--label", "Examples:", "Exit codes:", "docs/report.md"],
+        ),
         ("ipvs --help", &["-A|E virtual-service", "docs/ipvsadm.md", "--persist", "Exit codes"]),
         ("--version", &["pointsman 0."]),
     ] {

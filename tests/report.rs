@@ -245,7 +245,8 @@ fn what_a_document_lacks_is_said() {
     let older =
         workspace.file("old.json", Director { later: false, version: "0.0.9", ..DIRECTOR }.document(60).to_string());
     let page = good(&workspace, &[&older], &[]);
-    for lacking in ["latency of this kind: queueing", "cycles by stage", "cycle_hz", "time in softirqs"] {
+    for lacking in ["latency of this kind: queueing", "cycles by stage", "frequency of its cycles", "time in softirqs"]
+    {
         let sentence = format!("old (made by pointsman 0.0.9) has no {lacking}");
         assert!(page.contains(&sentence), "{sentence}");
     }

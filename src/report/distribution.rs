@@ -208,7 +208,7 @@ mod tests {
             let theirs = theirs.snapshot().unwrap();
             let ours = Distribution::difference(&first, &last).unwrap();
             prop_assert_eq!(ours.count, late.len() as u64);
-            for share in [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999] {
+            for share in [0.1, 0.5, 0.9, 0.99, 0.999, 0.9999] {
                 prop_assert_eq!(ours.at_share(share), theirs.value_at_quantile(share), "{}", share);
             }
             let (min, max) = (*late.iter().min().unwrap(), *late.iter().max().unwrap());

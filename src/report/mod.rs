@@ -5,6 +5,7 @@
 //! network.
 
 mod chart;
+mod cycles;
 mod distribution;
 mod document;
 mod export;

@@ -172,11 +172,21 @@ fn figure(picture: &Picture, panel: bool) -> Markup {
 
 /// A table that scrolls by itself, also by keys.
 fn table(table: &Table, id: &str) -> Markup {
+    let numbers = |at: usize| {
+        let mut cells = table.rows.iter().filter_map(|row| row.get(at));
+        at > 0 && cells.any(|cell| matches!(cell, Cell::Count(_) | Cell::Number(..)))
+    };
     html! {
         div class="scroll" role="region" tabindex="0" aria-labelledby=(id) {
             table {
                 caption id=(id) { (table.caption) }
-                thead { tr { @for name in &table.head { th scope="col" { (name) } } } }
+                thead {
+                    tr {
+                        @for (at, name) in table.head.iter().enumerate() {
+                            th scope="col" class=[numbers(at).then_some("number")] { (name) }
+                        }
+                    }
+                }
                 tbody {
                     @for row in &table.rows {
                         tr {

@@ -133,14 +133,15 @@ class Browser:
         self.events = []
 
     def receive(self, until):
-        while b"\0" not in self.rest:
+        parts = [self.rest]
+        while b"\0" not in parts[-1]:
             if not select.select([self.source], [], [], max(0, until - time.monotonic()))[0]:
                 sys.exit("look.py: the browser does not answer")
             more = os.read(self.source, 1 << 20)
             if not more:
                 sys.exit("look.py: the browser has ended:\n" + open(self.log.name, errors="replace").read()[-2000:])
-            self.rest += more
-        message, self.rest = self.rest.split(b"\0", 1)
+            parts.append(more)
+        message, self.rest = b"".join(parts).split(b"\0", 1)
         return json.loads(message)
 
     def ask(self, method, **parameters):

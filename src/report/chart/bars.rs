@@ -61,7 +61,7 @@ const PITCH: f64 = 19.0;
 const TEXT: f64 = 16.0;
 
 impl BarChart {
-    pub(super) fn draw(&self, sheet: &Sheet<'_>) -> Drawing {
+    pub(super) fn draw(&self, sheet: &Sheet) -> Drawing {
         let widest = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text_width(text)).fold(0.0, f64::max);
         let labels = widest(&mut self.rows.iter().map(|row| &row.label));
         let values = widest(&mut self.rows.iter().map(|row| &row.value));
@@ -70,7 +70,7 @@ impl BarChart {
         let layout = Layout { left, width: sheet.width - left - (values + 10.0).max(22.0), above };
         let top = sheet.top + 42.0;
         let (bars, bottom) = self.bars(&layout, top, sheet);
-        let (legend, legend_height) = legend::draw(&self.keys, 4.0, sheet.width - 8.0, bottom + 12.0, sheet.prefix);
+        let (legend, legend_height) = legend::draw(&self.keys, 4.0, sheet.width - 8.0, bottom + 12.0);
         let body = html! {
             text class="quiet" x="4" y=(px(sheet.top + 13.0)) { (fitted(&self.title, sheet.width - 8.0, LETTER)) }
             (self.axis(&layout, top, bottom))
@@ -81,24 +81,32 @@ impl BarChart {
         Drawing { height: bottom + 14.0 + legend_height, body }
     }
 
+    /// The ticks, those named whose labels have room.
     fn axis(&self, layout: &Layout, top: f64, bottom: f64) -> Markup {
         let mut free_from = f64::NEG_INFINITY;
+        let mut ticks = Vec::new();
+        for tick in &self.ticks {
+            let x = layout.left + layout.width * self.scale.place(tick.value);
+            let half = text_width(&tick.label) / 2.0;
+            let middle = x.max(half);
+            let label = (middle - half >= free_from).then_some(&tick.label);
+            if label.is_some() {
+                free_from = middle + half + 6.0;
+            }
+            ticks.push((x, middle, label));
+        }
         html! {
-            @for tick in &self.ticks {
-                @let x = layout.left + layout.width * self.scale.place(tick.value);
-                @let half = text_width(&tick.label) / 2.0;
+            @for (x, middle, label) in ticks {
                 line class="grid" x1=(px(x)) y1=(px(top - 4.0)) x2=(px(x)) y2=(px(bottom)) {}
-                @let middle = x.max(half);
-                @if middle - half >= free_from {
-                    text class="quiet middle" x=(px(middle)) y=(px(top - 9.0)) { (tick.label) }
-                    @let _ = free_from = middle + half + 6.0;
+                @if let Some(label) = label {
+                    text class="quiet middle" x=(px(middle)) y=(px(top - 9.0)) { (label) }
                 }
             }
         }
     }
 
     /// The bars, and where the last one ends.
-    fn bars(&self, layout: &Layout, top: f64, sheet: &Sheet<'_>) -> (Markup, f64) {
+    fn bars(&self, layout: &Layout, top: f64, sheet: &Sheet) -> (Markup, f64) {
         let mut y = top;
         let mut drawn = Vec::new();
         for row in &self.rows {
@@ -114,7 +122,7 @@ impl BarChart {
         (html! { @for row in drawn { (row) } }, y)
     }
 
-    fn row(&self, row: &Row, layout: &Layout, y: f64, sheet: &Sheet<'_>) -> Markup {
+    fn row(&self, row: &Row, layout: &Layout, y: f64, sheet: &Sheet) -> Markup {
         let place = |value: f64| layout.left + layout.width * self.scale.place(value);
         let mut sum = 0.0;
         let mut parts = Vec::new();
@@ -122,7 +130,7 @@ impl BarChart {
             let (from, to) = (place(sum), place(sum + value));
             sum += value;
             // A gap tells neighbours apart; what is too small for one is drawn as a hair.
-            parts.push(paint.rect(from, y + 2.0, (to - from - 1.0).max(0.5), BAR, sheet.prefix));
+            parts.push(paint.rect(from, y + 2.0, (to - from - 1.0).max(0.5), BAR));
         }
         let label_above = y - 3.0;
         let group_y = if layout.above { label_above - TEXT } else { label_above - 1.0 };

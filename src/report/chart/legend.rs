@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::style::{Paint, Stroke};
 use super::{LETTER, fitted, px, text_width};
 
-/// What one colour, dash, pattern or mark means.
+/// What one colour, dash or mark means.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
     /// What it looks like.
@@ -32,7 +32,7 @@ const GAP: f64 = 16.0;
 const PITCH: f64 = 19.0;
 
 /// The keys in lines of `width`, from `top` down, and how high that is.
-pub(super) fn draw(keys: &[Key], left: f64, width: f64, top: f64, prefix: &str) -> (Markup, f64) {
+pub(super) fn draw(keys: &[Key], left: f64, width: f64, top: f64) -> (Markup, f64) {
     let (mut x, mut y) = (0.0, top);
     let mut placed = Vec::new();
     for key in keys {
@@ -48,21 +48,21 @@ pub(super) fn draw(keys: &[Key], left: f64, width: f64, top: f64, prefix: &str) 
     let height = if keys.is_empty() { 0.0 } else { y - top + PITCH };
     let markup = html! {
         @for (x, y, sample, name) in placed {
-            (sample_at(sample, x, y, prefix))
+            (sample_at(sample, x, y))
             text class="label" x=(px(x + SAMPLE + 6.0)) y=(px(y + 12.5)) { (name) }
         }
     };
     (markup, height)
 }
 
-fn sample_at(sample: Sample, x: f64, y: f64, prefix: &str) -> Markup {
+fn sample_at(sample: Sample, x: f64, y: f64) -> Markup {
     let middle = y + 8.5;
     match sample {
         Sample::Line(stroke) => html! {
             line class={ "line " (stroke.class()) } stroke-dasharray=[stroke.dashes()]
                 x1=(px(x)) y1=(px(middle)) x2=(px(x + SAMPLE)) y2=(px(middle)) {}
         },
-        Sample::Bar(paint) => paint.rect(x, y + 2.0, SAMPLE, 12.0, prefix),
+        Sample::Bar(paint) => paint.rect(x, y + 2.0, SAMPLE, 12.0),
         Sample::Tick => html! {
             line class="mark" x1=(px(x + SAMPLE / 2.0)) y1=(px(y + 1.0)) x2=(px(x + SAMPLE / 2.0)) y2=(px(y + 16.0)) {}
         },

@@ -50,7 +50,7 @@ struct Plot {
 }
 
 impl LineChart {
-    pub(super) fn draw(&self, sheet: &Sheet<'_>) -> Drawing {
+    pub(super) fn draw(&self, sheet: &Sheet) -> Drawing {
         let labels = self.y.ticks.iter().map(|tick| text_width(&tick.label)).fold(0.0, f64::max);
         let left = labels + 10.0;
         let plot = Plot {
@@ -62,7 +62,7 @@ impl LineChart {
         let bottom = plot.top + plot.height;
         let keys: Vec<Key> =
             self.lines.iter().map(|line| Key { sample: Sample::Line(line.stroke), name: line.name.clone() }).collect();
-        let (legend, legend_height) = legend::draw(&keys, 4.0, sheet.width - 8.0, bottom + 46.0, sheet.prefix);
+        let (legend, legend_height) = legend::draw(&keys, 4.0, sheet.width - 8.0, bottom + 46.0);
         let body = html! {
             text class="quiet" x="4" y=(px(sheet.top + 13.0)) { (fitted(&self.y.title, sheet.width - 8.0, super::LETTER)) }
             (self.rows(&plot))

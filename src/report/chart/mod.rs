@@ -45,13 +45,11 @@ pub(crate) enum Chart {
 
 /// What a picture is drawn on.
 #[derive(Clone, Copy, Debug)]
-struct Sheet<'a> {
+struct Sheet {
     /// In CSS pixels.
     width: f64,
     /// Where the picture begins; above is room for a title.
     top: f64,
-    /// In front of the names of patterns, which a page has only once each.
-    prefix: &'a str,
 }
 
 /// A picture that is drawn.
@@ -62,7 +60,7 @@ struct Drawing {
 }
 
 impl Chart {
-    fn draw(&self, sheet: &Sheet<'_>) -> Drawing {
+    fn draw(&self, sheet: &Sheet) -> Drawing {
         match self {
             Self::Lines(chart) => chart.draw(sheet),
             Self::Bars(chart) => chart.draw(sheet),
@@ -74,14 +72,13 @@ impl Picture {
     /// As an element of a page, which has the rules of [`style`]. `class` tells the page's sizes apart.
     pub(crate) fn inline(&self, width: f64, class: &str) -> Markup {
         let prefix = format!("{}-{class}", self.id);
-        let drawing = self.chart.draw(&Sheet { width, top: 0.0, prefix: &prefix });
+        let drawing = self.chart.draw(&Sheet { width, top: 0.0 });
         let (title, description) = (format!("{prefix}-title"), format!("{prefix}-desc"));
         html! {
             svg class=(class) viewBox={ "0 0 " (px(width)) " " (px(drawing.height)) } role="img"
                 aria-labelledby=(title) aria-describedby=(description) {
                 title id=(title) { (self.title) }
                 desc id=(description) { (self.description) }
-                (style::patterns(&prefix))
                 (drawing.body)
             }
         }
@@ -90,7 +87,7 @@ impl Picture {
     /// As a file of its own, in the colours for paper. Returns the SVG with its width and height.
     pub(crate) fn file(&self) -> (String, f64, f64) {
         const TITLE: f64 = 30.0;
-        let drawing = self.chart.draw(&Sheet { width: WIDE, top: TITLE, prefix: &self.id });
+        let drawing = self.chart.draw(&Sheet { width: WIDE, top: TITLE });
         let height = drawing.height.ceil();
         let svg = html! {
             svg xmlns="http://www.w3.org/2000/svg" width=(px(WIDE)) height=(px(height))
@@ -98,7 +95,6 @@ impl Picture {
                 title { (self.title) }
                 desc { (self.description) }
                 style { (style::for_file()) }
-                (style::patterns(&self.id))
                 rect class="surface" width=(px(WIDE)) height=(px(height)) {}
                 text class="heading" x="4" y="19" { (fitted(&self.title, WIDE - 8.0, 15.0)) }
                 (drawing.body)

@@ -1,7 +1,7 @@
 //! Colours, dashes and patterns.
 //!
 //! Five colours that stay apart for the colour-blind, by day and by night, and from their background; what they cannot
-//! tell, dashes and patterns do, which also survive a printer without colours.
+//! tell, dashes and lines across bars do, which also survive a printer without colours.
 
 use std::fmt::Write;
 
@@ -63,31 +63,31 @@ enum Color {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hatch {
-    Rising,
-    Falling,
+    Stripes,
+    Sparse,
     Dots,
-    Grid,
     Level,
+    Rails,
 }
 
 impl Paint {
     /// User stages, told apart by patterns.
     pub(crate) const USER: [Self; 6] = [
         Self::of(Color::Blue, None),
-        Self::of(Color::Blue, Some(Hatch::Rising)),
+        Self::of(Color::Blue, Some(Hatch::Stripes)),
         Self::of(Color::Blue, Some(Hatch::Dots)),
-        Self::of(Color::Blue, Some(Hatch::Falling)),
-        Self::of(Color::Blue, Some(Hatch::Grid)),
+        Self::of(Color::Blue, Some(Hatch::Sparse)),
+        Self::of(Color::Blue, Some(Hatch::Rails)),
         Self::of(Color::Blue, Some(Hatch::Level)),
     ];
     /// System calls.
-    pub(crate) const SYSTEM: [Self; 2] = [Self::of(Color::Orange, None), Self::of(Color::Orange, Some(Hatch::Rising))];
+    pub(crate) const SYSTEM: [Self; 2] = [Self::of(Color::Orange, None), Self::of(Color::Orange, Some(Hatch::Stripes))];
     /// The kernel beside.
-    pub(crate) const SOFTIRQ: Self = Self::of(Color::Green, Some(Hatch::Falling));
+    pub(crate) const SOFTIRQ: Self = Self::of(Color::Green, Some(Hatch::Sparse));
     /// What is not told apart any further.
     pub(crate) const UNDIVIDED: Self = Self::of(Color::Pink, None);
     /// Nothing to do: awake, asleep.
-    pub(crate) const IDLE: [Self; 2] = [Self::of(Color::Idle, None), Self::of(Color::Idle, Some(Hatch::Dots))];
+    pub(crate) const IDLE: [Self; 2] = [Self::of(Color::Idle, None), Self::of(Color::Idle, Some(Hatch::Level))];
 
     /// One of several runs, in the colour of its line.
     pub(crate) const fn series(number: usize) -> Self {
@@ -100,9 +100,9 @@ impl Paint {
         };
         let hatch = match number / 5 % 4 {
             0 => None,
-            1 => Some(Hatch::Rising),
+            1 => Some(Hatch::Stripes),
             2 => Some(Hatch::Dots),
-            _ => Some(Hatch::Grid),
+            _ => Some(Hatch::Rails),
         };
         Self { color, hatch }
     }
@@ -111,8 +111,8 @@ impl Paint {
         Self { color, hatch }
     }
 
-    /// A filled rectangle. `prefix` is that of the picture's [`patterns`].
-    pub(super) fn rect(self, x: f64, y: f64, width: f64, height: f64, prefix: &str) -> Markup {
+    /// A filled rectangle.
+    pub(super) fn rect(self, x: f64, y: f64, width: f64, height: f64) -> Markup {
         let class = match self.color {
             Color::Blue => "fill-blue",
             Color::Orange => "fill-orange",
@@ -121,51 +121,25 @@ impl Paint {
             Color::Ink => "fill-ink",
             Color::Idle => "fill-idle",
         };
-        let (x, y, width, height) = (px(x), px(y), px(width), px(height));
         html! {
-            rect class=(class) x=(x) y=(y) width=(width) height=(height) {}
-            @if let Some(hatch) = self.hatch {
-                rect fill={ "url(#" (prefix) "-" (hatch.name()) ")" } x=(x) y=(y) width=(width) height=(height) {}
-            }
+            rect class=(class) x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) {}
+            @if let Some(hatch) = self.hatch { (hatch.over(x, y, width, height)) }
         }
     }
 }
 
 impl Hatch {
-    const ALL: [Self; 5] = [Self::Rising, Self::Falling, Self::Dots, Self::Grid, Self::Level];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Rising => "rising",
-            Self::Falling => "falling",
-            Self::Dots => "dots",
-            Self::Grid => "grid",
-            Self::Level => "level",
-        }
-    }
-
-    /// Its lines in a square of six pixels.
-    const fn path(self) -> &'static str {
-        match self {
-            Self::Rising => "M-1.5 1.5l3-3M-1 7l8-8M4.5 7.5l3-3",
-            Self::Falling => "M-1.5 4.5l3 3M-1-1l8 8M4.5-1.5l3 3",
-            Self::Dots => "M2 2h2v2h-2z",
-            Self::Grid => "M0 3h6M3 0v6",
-            Self::Level => "M0 3h6",
-        }
-    }
-}
-
-/// The patterns of a picture.
-pub(super) fn patterns(prefix: &str) -> Markup {
-    html! {
-        defs {
-            @for hatch in Hatch::ALL {
-                pattern id={ (prefix) "-" (hatch.name()) } width="6" height="6" patternUnits="userSpaceOnUse" {
-                    path class="hatch" d=(hatch.path()) {}
-                }
-            }
-        }
+    /// Lines of the surface's colour over a bar, dashed: paths are cheap on paper, where patterns fill megabytes.
+    fn over(self, x: f64, y: f64, width: f64, height: f64) -> Markup {
+        let at = |part: f64| format!("M{} {}h{}", px(x), px(y + height * part), px(width));
+        let (path, thickness, dashes) = match self {
+            Self::Stripes => (at(0.5), height, Some("1.5 4.5")),
+            Self::Sparse => (at(0.5), height, Some("1.5 10.5")),
+            Self::Dots => (at(0.5), 3.0, Some("3 4")),
+            Self::Level => (at(0.5), 2.2, None),
+            Self::Rails => (at(0.28) + &at(0.72), 1.8, None),
+        };
+        html! { path class="hatch" stroke-width=(px(thickness)) stroke-dasharray=[dashes] d=(path) {} }
     }
 }
 
@@ -186,7 +160,7 @@ fn rules(color: impl Fn(&str) -> String) -> String {
          .heading{{fill:{ink};font-size:15px;font-weight:bold}}\
          .grid{{stroke:{grid};stroke-width:1px;fill:none}}.axis{{stroke:{axis};stroke-width:1px;fill:none}}\
          .line{{stroke-width:2.2px;fill:none;stroke-linejoin:round}}\
-         .hatch{{stroke:{surface};stroke-width:1.4px;fill:none}}\
+         .hatch{{stroke:{surface};fill:none}}\
          .mark{{stroke:{ink};stroke-width:2.5px}}.dot{{fill:{surface};stroke:{ink};stroke-width:2px}}\
          .right{{text-anchor:end}}.middle{{text-anchor:middle}}"
     );

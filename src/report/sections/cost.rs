@@ -3,7 +3,8 @@
 use super::{Block, Cell, Section, Table, lacking};
 use crate::report::chart::style::Paint;
 use crate::report::chart::{BarChart, Chart, Key, Picture, Row, Sample, number, scale};
-use crate::report::figures::{Figures, Part};
+use crate::report::cycles::Part;
+use crate::report::figures::Figures;
 
 impl Part {
     /// How it is drawn.

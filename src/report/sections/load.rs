@@ -2,7 +2,8 @@
 
 use super::{Block, Cell, Section, Table, greatest, of_run};
 use crate::report::chart::{BarChart, Chart, Key, Mark, Picture, Row, Sample, number, scale};
-use crate::report::figures::{Figures, Part, WorkerFigures};
+use crate::report::cycles::Part;
+use crate::report::figures::{Figures, WorkerFigures};
 
 /// More bars do not fit on a page.
 const MOST_WORKERS: usize = 64;
