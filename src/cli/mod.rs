@@ -19,6 +19,7 @@ mod load_run;
 mod log;
 mod man;
 mod neighbors;
+mod plan;
 mod real;
 mod replay;
 mod roff;
@@ -104,6 +105,8 @@ enum Command {
     Gen(generate::GenArgs),
     /// Receive what `pointsman gen` sent and say what became of it: loss, order, affinity, latency
     Sink(sink::SinkArgs),
+    /// Say how many cores and machines a rate takes, by what a director measured of itself
+    Plan(plan::PlanArgs),
     /// Print a shell's script for completing this command line
     Completions(completions::CompletionsArgs),
     /// Write the manual pages to a directory
@@ -139,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Api => api::run().map(done),
         Command::Gen(args) => generate::run(args).map(done),
         Command::Sink(args) => sink::run(args),
+        Command::Plan(args) => plan::run(args).map(done),
         Command::Completions(args) => completions::run(args).map(done),
         Command::Man(args) => man::run(args).map(done),
     };
