@@ -32,7 +32,7 @@ const OFF_THE_LINE: f64 = 0.05;
 /// Squared relative spread of the costs of single bursts.
 const SINGLE_BURST_VARIANCE: f64 = 4.0;
 /// Spread that is believed beforehand, over what is expected, and as how many points.
-const SPREAD_BEFOREHAND: f64 = 0.6;
+const SPREAD_BEFOREHAND: f64 = 1.0;
 const WEIGHT_BEFOREHAND: f64 = 3.0;
 /// Which part of the largest bursts' cost their frames have, where bursts are too much alike to tell; and how sure it is.
 const USUAL_SHARE_OF_FRAMES: f64 = 0.7;
