@@ -16,6 +16,7 @@ pub mod generator;
 pub mod health;
 pub mod ipvs;
 pub mod network;
+pub mod plan;
 pub mod port;
 mod prefetch;
 pub mod replay;

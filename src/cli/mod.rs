@@ -19,6 +19,7 @@ mod load_run;
 mod log;
 mod man;
 mod neighbors;
+mod plan;
 mod real;
 mod replay;
 mod report;
@@ -108,6 +109,8 @@ enum Command {
     /// Make a page of pictures and tables of one or several runs, of their statistics
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// Say how many cores and machines a rate takes, by what a director measured of itself
+    Plan(plan::PlanArgs),
     /// Print a shell's script for completing this command line
     Completions(completions::CompletionsArgs),
     /// Write the manual pages to a directory
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Api => api::run().map(done),
         Command::Gen(args) => generate::run(args).map(done),
         Command::Sink(args) => sink::run(args),
+        Command::Plan(args) => plan::run(args).map(done),
         Command::Completions(args) => completions::run(args).map(done),
         Command::Man(args) => man::run(args).map(done),
     };
