@@ -44,7 +44,7 @@ use document::Document;
 use health::Standings;
 use layout::InterfaceFacts;
 use manager::Watchdog;
-use next_hops::{Find, NextHops};
+use next_hops::NextHops;
 use signals::Signal;
 use threads::{Exports, Workers};
 
@@ -143,16 +143,13 @@ struct Director {
 
 impl Director {
     fn start(config: Config, text: String, options: &Options) -> Result<Self, DirectorError> {
-        let mut next_hops = NextHops::default();
         let indices = config
             .interfaces
             .iter()
             .map(|interface| Ok(crate::network::link_by_name(&interface.name)?.index))
             .collect::<Result<Vec<u32>, DirectorError>>()?;
         start::check_limits(&config)?;
-        for warning in next_hops.update(&config, &indices, Find::All)? {
-            tracing::warn!("{warning}");
-        }
+        let next_hops = NextHops::find(&config, &indices)?;
         crate::xdp::require_capabilities()?;
         // Before anything is changed, because it tells whether another director runs.
         let socket = ControlSocket::bind(&config.director.control_socket, &Access::of(&config.director))?;

@@ -46,6 +46,18 @@ pub(super) enum Find {
 }
 
 impl NextHops {
+    /// Those of a director that starts. What cannot be reached is named in the log.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub(super) fn find(config: &Config, indices: &[u32]) -> Result<Self, DirectorError> {
+        let mut next_hops = Self::default();
+        for warning in next_hops.update(config, indices, Find::All)? {
+            tracing::warn!("{warning}");
+        }
+        Ok(next_hops)
+    }
+
     /// Finds the devices of all real servers of `config`, whose interfaces have these `indices`, or only of those that
     /// were not known before. MAC addresses that were known stay known.
     ///
@@ -102,7 +114,7 @@ impl NextHops {
         let after = self.asked_again.map_or(Bound::Unbounded, Bound::Excluded);
         let mut turn: Vec<IpAddr> = self.unreachable.range((after, Bound::Unbounded)).map(|(a, _)| *a).collect();
         turn.extend(self.unreachable.keys().take_while(|a| self.asked_again.is_some_and(|last| **a <= last)));
-        self.asked_again = turn.iter().take(ASK_AGAIN).last().copied();
+        self.asked_again = turn.iter().take(ASK_AGAIN).next_back().copied();
         let known = addresses(config);
         let mut found = false;
         for (at, address) in turn.into_iter().enumerate() {
