@@ -111,7 +111,8 @@ impl Distribution {
             }
         }
         let mut distribution = Self::of_buckets(buckets, last)?;
-        if let (Some(mean_first), Some(mean_last)) = (first.mean, last.mean) {
+        let mean_first = if first.count == 0 { Some(0.0) } else { first.mean };
+        if let (Some(mean_first), Some(mean_last)) = (mean_first, last.mean) {
             let sum = mean_last * last.count as f64 - mean_first * first.count as f64;
             let mean = sum / last.count.saturating_sub(first.count) as f64;
             if mean.is_finite() && mean >= 0.0 {
