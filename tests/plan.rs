@@ -1,6 +1,13 @@
 //! `pointsman plan`: documents of known costs, tables of known shares, and input that is none. Without root and without an
 //! interface.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
 
 mod program;
 
@@ -217,7 +224,7 @@ fn bad_input_is_one_sentence() {
     assert!(packed.code == Some(2) && packed.err.contains("unpack it first"), "{packed:?}");
     let missing = run(["plan", "/nonexistent/run.json", "--rate", "1M"]);
     assert_eq!(missing.code, Some(1));
-    let other = workspace.file("other", &changed("hostname", json!("another")));
+    let other = workspace.file("other", changed("hostname", json!("another")));
     let path = workspace.file("good", &text);
     let said = run(["plan", &path, &other, "--rate", "1M"]);
     assert!(said.code == Some(2) && said.err.contains("different runs"), "{said:?}");
