@@ -54,7 +54,7 @@ fn connections_take_turns_as_in_ipvs_and_go_to_who_is_idle() {
     // The last one that was added comes first in IPVS's list.
     reload(&director, &scheduled_by(&["scheduler = \"wrr\""]));
     for server in servers() {
-        let expected = ["web2", "web2", "web1"].repeat(3);
+        let expected = ["web2", "web1", "web2"].repeat(3);
         assert_eq!(answers(&lab, server, 9), expected, "wrr, {server}");
     }
     reload(&director, &scheduled_by(&["scheduler = \"lc\""]).weights([1, 0]));
