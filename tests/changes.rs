@@ -231,6 +231,7 @@ fn as_many_writers_as_there_may_be_all_have_their_way() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of requests and answers")]
 fn what_is_wrong_is_named_by_its_field() {
     let Some(lab) = Lab::up(Shape::default()) else { return };
     let director = Director::start(&lab, &Config::usual());
