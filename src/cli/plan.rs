@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{FAILURE, Failure, load, load_run, printed};
 use crate::config::{Config, InterfaceConfig};
 use crate::plan::{self, Demand, InputError};
+use crate::stats::recorded::ReadError;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -87,7 +88,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Failure> {
         return printed(written.and_then(|()| out.flush()));
     }
     let run = plan::read_run(&args.runs).map_err(|error| Failure {
-        code: if matches!(error, InputError::Unreadable { .. }) { FAILURE } else { super::BAD_INPUT },
+        code: if matches!(error, InputError::Read(ReadError::Unreadable { .. })) { FAILURE } else { super::BAD_INPUT },
         message: error.to_string(),
     })?;
     let demand = demand(args, config.as_ref());

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::{BAD_INPUT, FAILURE, Failure, printed, tell};
 use crate::report::{self, InputError, Run};
+use crate::stats::recorded::ReadError;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +55,7 @@ pub(super) struct ReportArgs {
 /// Writes the report.
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let mut runs = report::read_runs(&args.runs, args.apart).map_err(|error| Failure {
-        code: if matches!(error, InputError::Unreadable { .. }) { FAILURE } else { BAD_INPUT },
+        code: if matches!(error, InputError::Read(ReadError::Unreadable { .. })) { FAILURE } else { BAD_INPUT },
         message: error.to_string(),
     })?;
     rename(&mut runs, &args.labels)?;

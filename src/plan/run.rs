@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::document::{Cpu, Document, Times, Worker};
 use super::read::{InputError, Series, series};
+use crate::stats::recorded::ReadError;
 use crate::stats::report::LatencyBucket;
 
 /// Fewer frames tell nothing.
@@ -150,7 +151,7 @@ pub fn read_run(files: &[PathBuf]) -> Result<Run, InputError> {
     }
     found.sort_by_key(|(_, document)| document.at_ns());
     let (Some((first_file, first)), Some((file, last))) = (found.first(), found.last()) else {
-        return Err(InputError::Empty(names(files)));
+        return Err(ReadError::Empty(names(files)).into());
     };
     if let Some((other, _)) = found.iter().find(|(_, document)| !document.is_of_the_run_of(last)) {
         return Err(InputError::DifferentRuns(other.clone(), if other == file { first_file } else { file }.clone()));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Document, RealServer};
 use super::read::{self, InputError};
+use crate::stats::recorded::ReadError;
 use crate::stats::report::Traffic;
 
 /// What one director did from its first document to its last; with one document, since its start.
@@ -193,7 +194,7 @@ fn joined(mut segments: Vec<Segment>) -> Result<Run, InputError> {
     segments.sort_by_key(|segment| (segment.first.at_ns(), u64::MAX - segment.newest().at_ns()));
     let mut segments = segments.into_iter();
     let Some(mut whole) = segments.next() else {
-        return Err(InputError::Empty(String::new()));
+        return Err(ReadError::Empty(String::new()).into());
     };
     for segment in segments {
         if segment.first.at_ns() > whole.newest().at_ns() {

@@ -8,6 +8,7 @@ mod identity;
 pub mod merge;
 pub mod prometheus;
 pub mod rates;
+pub mod recorded;
 pub mod report;
 pub mod sampler;
 mod schema;
