@@ -50,6 +50,23 @@ impl LatencyHistogram {
         self.note(&sums);
     }
 
+    /// Counts each of these values, and in `later` the same with `more_ns` added to each. Only the owning thread of both may
+    /// call this.
+    #[inline]
+    pub fn record_with_later(&self, later: &Self, more_ns: u64, values_ns: impl Iterator<Item = u64>) {
+        let (mut sums, mut all) = (Sums::default(), 0u64);
+        for value_ns in values_ns {
+            self.count(value_ns, 1);
+            later.count(value_ns.wrapping_add(more_ns), 1);
+            sums.add(value_ns, 1);
+            all += 1;
+        }
+        self.note(&sums);
+        if all > 0 {
+            later.note(&sums.later(all, more_ns));
+        }
+    }
+
     /// Counts a value that `times` frames share. Only the owning thread may call this.
     #[inline]
     pub fn record_n(&self, value_ns: u64, times: u64) {
@@ -151,6 +168,15 @@ impl Sums {
         self.max_ns = value_ns.max(self.max_ns);
         self.min_complement_ns = (!value_ns).max(self.min_complement_ns);
     }
+
+    /// The sums of the same values with `more_ns` added to each of them.
+    fn later(&self, times: u64, more_ns: u64) -> Self {
+        Self {
+            total_ns: self.total_ns.wrapping_add(more_ns.wrapping_mul(times)),
+            max_ns: self.max_ns.saturating_add(more_ns),
+            min_complement_ns: self.min_complement_ns.saturating_sub(more_ns),
+        }
+    }
 }
 
 /// HdrHistogram refused what was recorded.
@@ -188,11 +214,13 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_hdrhistogram(values in prop::collection::vec(prop_oneof![0u64..5000, 0u64..=MAX_NS], 1..200)) {
-            let ours = LatencyHistogram::default();
+            let [ours, sooner] = [(); 2].map(|()| LatencyHistogram::default());
+            let more_ns = values[0] / 2;
             let mut theirs = Histogram::<u64>::new_with_bounds(1, MAX_NS, SIGNIFICANT_DIGITS).unwrap();
             for burst in values.chunks(7) {
-                ours.record_all(burst.iter().copied());
+                sooner.record_with_later(&ours, more_ns, burst.iter().map(|value| value.saturating_sub(more_ns)));
             }
+            let values: Vec<u64> = values.iter().map(|value| value.saturating_sub(more_ns) + more_ns).collect();
             for &value in &values {
                 theirs.record(value).unwrap();
             }

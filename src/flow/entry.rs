@@ -28,7 +28,7 @@ const REAL_SERVER_MASK: u64 = (1 << 24) - 1;
 const TEMPLATE: u32 = 1 << 31;
 
 /// What a flow is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     words: [u64; 3],
 }
@@ -131,7 +131,7 @@ pub struct FlowRecord {
 }
 
 /// Word 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta(u64);
 
 impl Meta {

@@ -10,15 +10,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::entry::{FlowKey, FlowRecord, FlowState, Slot};
-use super::memory::Slots;
+use super::entry::{FlowKey, FlowRecord, FlowState, Meta, Slot};
+use super::memory::{Line, Slots, WAYS_PER_LINE};
 use crate::counters::connections::ConnectionKind;
 use crate::prefetch::prefetch;
 
 pub use super::memory::MemoryKind;
 
 const WAYS: usize = 8;
-const WAYS_PER_LINE: usize = 2;
 const LINES: usize = WAYS / WAYS_PER_LINE;
 /// Bits of a hash that tell the set, and the shift to those that tell the line.
 const SET_BITS: u64 = (1 << LINE_SHIFT) - 1;
@@ -110,40 +109,46 @@ impl FlowTable {
     /// Has the processor fetch the line where a flow of this hash most likely is.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        if let Some(slot) = self.shared.as_slice().get(Home::of(hash, self.set_mask).line(0)) {
-            prefetch(slot);
+        if let Some(line) = self.shared.as_lines().get(Home::of(hash, self.set_mask).line(0)) {
+            prefetch(line);
         }
     }
 
     /// Looks at the line that [`Self::prefetch`] has fetched, and has the others of the set fetched if the flow is not in
-    /// it. Returns where it most likely is; what happens to the table meanwhile does not matter.
+    /// it. Returns where it most likely is.
     #[inline(always)]
     pub fn look_ahead(&self, hash: u64, key: &FlowKey) -> Likely {
-        let (all, home) = (self.shared.as_slice(), Home::of(hash, self.set_mask));
-        if let Some(at) = in_line(all, home.line(0), key) {
-            return Likely(at);
+        let (all, home) = (self.shared.as_lines(), Home::of(hash, self.set_mask));
+        let at = home.line(0);
+        if let Some(line) = all.get(at)
+            && let Some((slot, way)) = in_line(line, key)
+        {
+            return Likely { at: at * WAYS_PER_LINE + way, meta: slot.meta() };
         }
         (1..LINES).filter_map(|line| all.get(home.line(line))).for_each(prefetch);
         Likely::default()
     }
 
-    /// The flow's entry, if it is where it most likely is.
+    /// The entry of the flow that was looked up, if it is where it was seen, and still this flow's. To be asked before the
+    /// table is changed so often that a slot could have had 65,536 flows meanwhile.
     #[inline(always)]
-    pub fn at(&self, likely: Likely, key: &FlowKey, now_s: u32) -> Option<Found> {
-        self.shared.as_slice().get(likely.0).filter(|slot| slot.differs_from(key) == 0)?.found(likely.0, now_s)
+    pub fn at(&self, likely: Likely, now_s: u32) -> Option<Found> {
+        let slot = self.shared.as_slice().get(likely.at)?;
+        // A slot that is given to another flow has another version.
+        if slot.meta().version() == likely.meta.version() { slot.found(likely.at, now_s) } else { None }
     }
 
     /// The flow's entry.
     #[inline]
     pub fn find(&self, hash: u64, key: &FlowKey, now_s: u32) -> Option<Found> {
-        let (all, home) = (self.shared.as_slice(), Home::of(hash, self.set_mask));
-        for line in 0..LINES {
-            let start = home.line(line);
-            if let Some(at) = in_line(all, start, key) {
-                return all.get(at)?.found(at, now_s);
+        let (all, home) = (self.shared.as_lines(), Home::of(hash, self.set_mask));
+        for at in (0..LINES).map(|line| home.line(line)) {
+            let line = all.get(at)?;
+            if let Some((slot, way)) = in_line(line, key) {
+                return slot.found(at * WAYS_PER_LINE + way, now_s);
             }
             // Nothing of this flow is ever stored behind an empty slot.
-            if all.get(start + WAYS_PER_LINE - 1).is_none_or(|last| last.meta().is_empty()) {
+            if line[WAYS_PER_LINE - 1].meta().is_empty() {
                 return None;
             }
         }
@@ -232,14 +237,25 @@ impl FlowTable {
     }
 }
 
-/// Where an entry most likely is.
+/// Where an entry most likely is, and what it was when it was seen there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Likely(usize);
+pub struct Likely {
+    at: usize,
+    meta: Meta,
+}
+
+impl Likely {
+    /// The lasting number of its real server; any number if there is no entry.
+    #[inline]
+    pub fn real_server(self) -> u32 {
+        self.meta.real_server()
+    }
+}
 
 impl Default for Likely {
     /// Nowhere.
     fn default() -> Self {
-        Self(usize::MAX)
+        Self { at: usize::MAX, meta: Meta::default() }
     }
 }
 
@@ -360,10 +376,10 @@ impl Home {
         Self { set: set & set_mask, first_line: line % LINES }
     }
 
-    /// The first slot of the line that is searched as number `line`.
+    /// The line that is searched as number `line`.
     #[inline]
     fn line(self, line: usize) -> usize {
-        self.set * WAYS + (self.first_line ^ line) * WAYS_PER_LINE
+        self.set * LINES + (self.first_line ^ line)
     }
 }
 
@@ -371,7 +387,7 @@ impl Home {
 #[inline]
 fn places(set_mask: usize, hash: u64) -> impl Iterator<Item = usize> {
     let home = Home::of(hash, set_mask);
-    (0..LINES).flat_map(move |line| home.line(line)..home.line(line) + WAYS_PER_LINE)
+    (0..LINES).map(move |line| home.line(line) * WAYS_PER_LINE).flat_map(|first| first..first + WAYS_PER_LINE)
 }
 
 /// The flows in these slots. Clients that are kept somewhere are no flows.
@@ -382,10 +398,10 @@ fn flows_in(slots: &[Slot], now_s: u32) -> impl Iterator<Item = FlowRecord> + '_
 /// The slot of a line that has this key, as the owner sees it. Which of the two it is nobody can foresee, so that is
 /// computed and not branched on.
 #[inline(always)]
-fn in_line(slots: &[Slot], start: usize, key: &FlowKey) -> Option<usize> {
-    let [first, second] = slots.get(start..start + WAYS_PER_LINE)?.first_chunk::<WAYS_PER_LINE>()?;
-    let (of_first, of_second) = (first.differs_from(key), second.differs_from(key));
-    (of_first == 0 || of_second == 0).then_some(start + usize::from(of_first != 0))
+fn in_line<'a>(line: &'a Line, key: &FlowKey) -> Option<(&'a Slot, usize)> {
+    let (of_first, of_second) = (line[0].differs_from(key), line[1].differs_from(key));
+    let way = usize::from(of_first != 0);
+    (of_first == 0 || of_second == 0).then(|| (&line[way], way))
 }
 
 #[cfg(test)]
@@ -505,7 +521,7 @@ mod tests {
                     );
                     let likely = table.look_ahead(hash(flow), &key(flow));
                     if likely != Likely::default() {
-                        prop_assert_eq!(table.at(likely, &key(flow), now_s), found);
+                        prop_assert_eq!(table.at(likely, now_s), found);
                     }
                 }
                 let counts = reader.count(now_s);

@@ -14,8 +14,8 @@ mod schedule;
 pub use route::{Counts, How};
 use route::{Packet, Router};
 
-use crate::flow::{FlowKey, Likely, WorkerFlows};
-use crate::table::{ForwardingTable, ServiceNumber};
+use crate::flow::{Change, FlowKey, FlowState, Likely, WorkerFlows};
+use crate::table::{ForwardingTable, ServicePlace};
 use crate::verdict::{DropReason, Route, Verdict};
 use crate::wire::{self, Shape, Subject, ethernet};
 
@@ -27,29 +27,33 @@ const FIN_OR_RST: u8 = 0x05;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-/// A frame that was read but not decided on.
+/// A frame that was read but not decided on: what most frames need later, and nothing else. The others are read again.
 #[derive(Clone, Copy, Debug)]
-pub enum Prepared {
-    /// It is about no flow that could be balanced.
-    Malformed,
-    /// It may belong to a service.
-    Flow(PreparedFlow),
-}
-
-/// What was read of a frame, and found of its flow.
-#[derive(Clone, Copy, Debug)]
-pub struct PreparedFlow {
-    /// Whose it is.
-    pub subject: Subject,
-    /// Hash of its whole tuple.
-    pub hash: u64,
-    /// What it does to its flow, or why it is dropped if it belongs to a service.
-    pub kind: Result<PacketKind, DropReason>,
-    /// The service that it belongs to, once it was looked up.
-    service: Option<ServiceNumber>,
+pub struct Prepared {
+    /// Hash of its flow's whole tuple.
+    hash: u64,
+    /// Key of its flow, with the service's number once that was looked up.
     key: FlowKey,
+    /// Where its service is looked up.
+    place: ServicePlace,
     /// Where its flow's entry most likely is.
     likely: Likely,
+    way: Way,
+    /// Bytes in front of the IP header.
+    l3_offset: u8,
+}
+
+/// How a frame may be decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A whole datagram in the middle of a TCP connection: by its flow's entry, if that is established.
+    Middle,
+    /// One of UDP: the same.
+    Datagram,
+    /// It has a flow, but must be looked at more closely.
+    Close,
+    /// It has no ports or no flow; nothing can be fetched ahead.
+    Blind,
 }
 
 /// What a packet does to its flow.
@@ -83,28 +87,57 @@ pub fn forward(
 /// Reads a frame, and has what its service and its flow's entry are looked up in fetched.
 #[inline(always)]
 pub fn prepare(frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
-    let Ok(subject) = wire::subject(frame) else { return Prepared::Malformed };
-    let kind = packet_kind(frame, &subject);
-    let hash = table.flow_hash(&subject);
-    table.index().prefetch(subject.family, &subject.vip, subject.protocol, subject.service_port);
+    match wire::plain_ipv4(frame) {
+        Some(subject) => prepare_subject(frame, &subject, table, flows),
+        None => prepare_any(frame, table, flows),
+    }
+}
+
+#[inline(never)]
+fn prepare_any(frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
+    match wire::subject(frame) {
+        Ok(subject) => prepare_subject(frame, &subject, table, flows),
+        Err(_) => Prepared {
+            hash: 0,
+            key: FlowKey::default(),
+            place: ServicePlace::default(),
+            likely: Likely::default(),
+            way: Way::Blind,
+            l3_offset: 0,
+        },
+    }
+}
+
+#[inline(always)]
+fn prepare_subject(frame: &[u8], subject: &Subject, table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
+    let way = match (subject.shape, packet_kind(frame, subject)) {
+        (Shape::Datagram, Ok(PacketKind::Middle)) => Way::Middle,
+        (Shape::Datagram, Ok(PacketKind::Datagram)) => Way::Datagram,
+        (Shape::Datagram | Shape::FirstFragment | Shape::Quote, Ok(_)) => Way::Close,
+        _ => Way::Blind,
+    };
+    let hash = table.flow_hash(subject);
+    let place = ServicePlace::of(subject);
+    table.index().prefetch(&place);
     flows.flows.prefetch(hash);
-    let key = FlowKey::flow(&subject, 0);
-    Prepared::Flow(PreparedFlow { subject, hash, kind, service: None, key, likely: Likely::default() })
+    // An IP header begins behind at most two tags.
+    let l3_offset = u8::try_from(subject.l3_offset).unwrap_or(u8::MAX);
+    Prepared { hash, key: FlowKey::flow(subject, 0), place, likely: Likely::default(), way, l3_offset }
 }
 
 /// Finds the service of a prepared frame, and has the rest of what is known of its flow fetched.
 #[inline(always)]
 pub fn look_up(prepared: &mut Prepared, table: &ForwardingTable, flows: &WorkerFlows) {
-    if let Prepared::Flow(flow) = prepared
-        && let Some(found) = table.service_of(&flow.subject)
+    if prepared.way != Way::Blind
+        && let Some(found) = table.index().at(&prepared.place)
     {
-        flow.service = Some(found);
-        flow.key = flow.key.with_service(found.id);
-        flow.likely = flows.flows.look_ahead(flow.hash, &flow.key);
+        prepared.key = prepared.key.with_service(found.id);
+        prepared.likely = flows.flows.look_ahead(prepared.hash, &prepared.key);
+        table.prefetch_target(prepared.likely.real_server());
     }
 }
 
-/// Decides on a frame that was looked up.
+/// Decides on a frame that was looked up, before the flow tables were changed for other than the frames of its burst.
 #[inline(always)]
 pub fn decide(
     prepared: &Prepared,
@@ -114,19 +147,69 @@ pub fn decide(
     counts: &mut Counts,
     now_s: u32,
 ) -> Verdict {
+    match by_established_entry(prepared, frame, table, flows, now_s) {
+        Some(verdict) => {
+            counts.last = Some(How::Entry);
+            verdict
+        }
+        None => decide_any(frame, table, flows, counts, now_s),
+    }
+}
+
+/// What becomes of most frames: whole datagrams in the middle of an established flow whose real server is
+/// alive. `None` says nothing about others.
+#[inline(always)]
+fn by_established_entry(
+    prepared: &Prepared,
+    frame: &mut [u8],
+    table: &ForwardingTable,
+    flows: &mut WorkerFlows,
+    now_s: u32,
+) -> Option<Verdict> {
+    let entry = match flows.flows.at(prepared.likely, now_s) {
+        Some(found) => Some(found),
+        // Behind the first line of its set.
+        None if prepared.way != Way::Blind => flows.flows.find(prepared.hash, &prepared.key, now_s),
+        None => None,
+    };
+    let found = entry.filter(|found| found.state == FlowState::Established)?;
+    let target = table.target(found.real_server)?;
+    let life_s = match prepared.way {
+        Way::Middle => target.tcp_s,
+        Way::Datagram => target.udp_s,
+        Way::Close | Way::Blind => 0,
+    };
+    if life_s == 0 || frame.len() > usize::from(target.mtu) + usize::from(prepared.l3_offset) {
+        return None;
+    }
+    flows.flows.update(&found, now_s, Change { state: found.state, life_s, real_server: found.real_server });
+    ethernet::rewrite(frame, &target.macs);
+    let route = Route { service: target.service, real_server: target.position };
+    Some(Verdict::Tx { egress: target.egress, route })
+}
+
+/// What becomes of any frame.
+#[inline(never)]
+fn decide_any(
+    frame: &mut [u8],
+    table: &ForwardingTable,
+    flows: &mut WorkerFlows,
+    counts: &mut Counts,
+    now_s: u32,
+) -> Verdict {
     let dropped = |reason, service| Verdict::Drop { reason, service, real_server: None };
-    let Prepared::Flow(flow) = prepared else { return dropped(DropReason::Malformed, None) };
-    let Some(number) = flow.service else { return dropped(DropReason::NoService, None) };
-    let kind = match flow.kind {
+    let Ok(subject) = wire::subject(frame) else { return dropped(DropReason::Malformed, None) };
+    let found = table.service_of(&subject);
+    let found = found.and_then(|number| Some((number, table.services().get(number.position as usize)?)));
+    let Some((number, service)) = found else { return dropped(DropReason::NoService, None) };
+    let kind = match packet_kind(frame, &subject) {
         Ok(kind) => kind,
         Err(reason) => return dropped(reason, Some(number.position)),
     };
-    let Some(service) = table.services().get(number.position as usize) else {
-        return dropped(DropReason::NoService, None);
-    };
-    let packet = Packet { subject: &flow.subject, service, key: &flow.key, hash: flow.hash, kind };
+    let (key, hash) = (FlowKey::flow(&subject, number.id), table.flow_hash(&subject));
+    let packet = Packet { subject: &subject, service, key: &key, hash, kind };
     let mut router = Router { table, flows, counts, now_s };
-    let routed = router.most(&packet, flow.likely).or_else(|| router.any(frame, &packet));
+    let routed = router.any(frame, &packet);
     let found = routed.and_then(|at| Some((at, table.real_servers().get(at as usize)?)));
     let Some((chosen, real_server)) = found else {
         // While somebody takes new flows there is none for want of room alone.
@@ -134,7 +217,7 @@ pub fn decide(
         let reason = if is_full { DropReason::ConnectionLimit } else { DropReason::NoRealServer };
         return dropped(reason, Some(number.position));
     };
-    if frame.len() - flow.subject.l3_offset.min(frame.len()) > real_server.mtu() as usize {
+    if frame.len() - subject.l3_offset.min(frame.len()) > real_server.mtu() as usize {
         return Verdict::Drop {
             reason: DropReason::MtuExceeded,
             service: Some(real_server.service),

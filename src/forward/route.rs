@@ -9,7 +9,7 @@
 //! the hash. An entry whose real server was removed is given the choice of the scheduler if a flow may begin with the
 //! packet, else that of the hash.
 
-use crate::flow::{Change, FlowKey, FlowState, Found, Likely, Room, WorkerFlows, connection_kind};
+use crate::flow::{Change, FlowKey, FlowState, Found, Room, WorkerFlows, connection_kind};
 use crate::forward::PacketKind;
 use crate::table::{ForwardingTable, HashBy, VirtualService};
 use crate::wire::{Shape, Subject};
@@ -109,32 +109,8 @@ impl Packet<'_> {
 }
 
 impl Router<'_> {
-    /// Position of the real server of what most frames are: a whole datagram in the middle of an established flow, whose
-    /// entry is where it was seen when the burst was looked up, and whose real server is alive. `None` says nothing about
-    /// others.
-    #[inline(always)]
-    pub(super) fn most(&mut self, packet: &Packet<'_>, likely: Likely) -> Option<u32> {
-        let found = self.flows.flows.at(likely, packet.key, self.now_s)?;
-        let life_s = match packet.kind {
-            PacketKind::Middle => packet.service.quick_tcp_s,
-            PacketKind::Datagram => packet.service.quick_udp_s,
-            _ => return None,
-        };
-        if life_s == 0 || found.state != FlowState::Established || packet.subject.shape != Shape::Datagram {
-            return None;
-        }
-        let at = self.table.position_of(found.real_server).filter(|at| self.is_alive(*at))?;
-        self.counts.last = Some(How::Entry);
-        self.flows.flows.update(
-            &found,
-            self.now_s,
-            Change { state: found.state, life_s, real_server: found.real_server },
-        );
-        Some(at)
-    }
-
     /// Position of the real server of any frame, or `None` if its service has none.
-    #[inline(never)]
+    #[inline]
     pub(super) fn any(&mut self, frame: &[u8], packet: &Packet<'_>) -> Option<u32> {
         match packet.subject.shape {
             Shape::Datagram => match &packet.service.quic {

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::availability::Standing;
-use super::forwarding::{Before, ForwardingTable, NOWHERE, RealServer, VirtualService};
+use super::forwarding::{Before, ForwardingTable, RealServer, VirtualService};
 use super::maglev::{Maglev, Member};
 use super::plan::{RealServerPlan, ServicePlan, TablePlan};
 use super::quic::QuicServers;
 use super::scheduler::{Cursor, Rota, Scheduler, Turn};
 use super::services::ServiceIndex;
+use super::target;
 use crate::counters::{Outcomes, PerWorker};
 use crate::service::ServiceKey;
 
@@ -63,18 +64,12 @@ impl<'a> Builder<'a> {
     pub(super) fn build(mut self) -> ForwardingTable {
         let plan = self.plan;
         let numbered: Vec<(ServiceKey, u32)> = plan.services.iter().map(|service| (service.key, service.id)).collect();
-        let services = (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
-        let highest = self.real_servers.iter().map(|real_server| real_server.id as usize + 1).max().unwrap_or(0);
+        let services: Box<[VirtualService]> =
+            (0..).zip(&plan.services).map(|(position, service)| self.service(position, service)).collect();
         let connections = self.previous.map(|previous| previous.connections.clone()).unwrap_or_default();
-        let last = u32::try_from(highest.saturating_sub(1)).unwrap_or(u32::MAX);
-        let mut positions_by_id = vec![NOWHERE; highest].into_boxed_slice();
-        for (position, real_server) in (0..).zip(&self.real_servers) {
-            if let Some(entry) = positions_by_id.get_mut(real_server.id as usize) {
-                *entry = position;
-            }
-        }
+        let last = self.real_servers.iter().map(|real_server| real_server.id).max().unwrap_or(0);
         ForwardingTable {
-            positions_by_id,
+            targets: target::by_id(&self.real_servers, &services),
             generation: self.previous.map_or(1, |previous| previous.generation + 1),
             hasher: plan.hasher.clone(),
             index: ServiceIndex::new(&numbered),

@@ -12,8 +12,10 @@ use super::plan::{ClientPersistence, Egress, FlowTimeouts, HashBy, NextHop, Tabl
 use super::quic::QuicServers;
 use super::scheduler::{Cursor, Load, Rota, Scheduler};
 use super::services::{ServiceIndex, ServiceNumber};
+use super::target::{NOWHERE, Target};
 use crate::counters::connections::{ConnectionCounts, Connections};
 use crate::counters::{Outcomes, PerWorker};
+use crate::prefetch::prefetch;
 use crate::service::ServiceKey;
 use crate::wire::{Shape, Subject};
 
@@ -28,13 +30,11 @@ pub struct ForwardingTable {
     pub(super) index: ServiceIndex,
     pub(super) services: Box<[VirtualService]>,
     pub(super) real_servers: Box<[RealServer]>,
-    /// Position of each real server by its lasting number; [`NOWHERE`] for those that are not in this table.
-    pub(super) positions_by_id: Box<[u32]>,
+    /// The real servers by their lasting numbers.
+    pub(super) targets: Box<[Target]>,
     pub(super) egresses: Box<[Egress]>,
     pub(super) connections: Connections,
 }
-
-pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// A virtual service of a table.
 #[derive(Debug)]
@@ -207,7 +207,7 @@ impl ForwardingTable {
     }
 
     /// The service that a frame belongs to.
-    #[inline(always)]
+    #[inline]
     pub fn service_of(&self, subject: &Subject) -> Option<ServiceNumber> {
         match subject.shape {
             Shape::Datagram | Shape::FirstFragment | Shape::Quote => {
@@ -319,7 +319,19 @@ impl ForwardingTable {
     /// Position of the real server of a lasting number, if it is in this table.
     #[inline]
     pub fn position_of(&self, id: u32) -> Option<u32> {
-        self.positions_by_id.get(id as usize).copied().filter(|position| *position != NOWHERE)
+        self.targets.get(id as usize).map(|target| target.position).filter(|position| *position != NOWHERE)
+    }
+
+    /// What most frames need of the real server of a lasting number. Of one that is not in this table both lives are 0.
+    #[inline(always)]
+    pub fn target(&self, id: u32) -> Option<&Target> {
+        self.targets.get(id as usize)
+    }
+
+    /// Has the processor fetch what [`Self::target`] returns.
+    #[inline(always)]
+    pub fn prefetch_target(&self, id: u32) {
+        self.target(id).into_iter().for_each(prefetch);
     }
 
     /// The real server that a flow without an entry had before the service's last change, while that is asked for.

@@ -13,6 +13,7 @@ mod publish;
 mod quic;
 mod scheduler;
 mod services;
+mod target;
 
 pub use availability::{Quorum, Standing};
 pub use forwarding::{Choice, ForwardingTable, RealServer, VirtualService};
@@ -25,4 +26,5 @@ pub use plan::{ClientPersistence, Egress, FlowTimeouts, HashBy, NextHop, RealSer
 pub use publish::{Pinned, Published, Reader};
 pub use quic::QuicServers;
 pub use scheduler::{Cursor, Load, Rota, Scheduler, Turn};
-pub use services::{ServiceIndex, ServiceNumber, family_of};
+pub use services::{ServiceIndex, ServiceNumber, ServicePlace, family_of};
+pub use target::Target;

@@ -3,7 +3,7 @@
 use super::hash::halves;
 use crate::prefetch::prefetch;
 use crate::service::{Protocol, ServiceKey, address_bytes};
-use crate::wire::Family;
+use crate::wire::{Family, Subject};
 
 /// The family of a service's address.
 pub fn family_of(key: &ServiceKey) -> Family {
@@ -21,6 +21,32 @@ pub struct ServiceNumber {
 
 /// Address, then port, protocol and family.
 type Key = [u64; 3];
+
+/// Where the service of a frame with ports is looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServicePlace {
+    key: Key,
+    hash: usize,
+}
+
+impl ServicePlace {
+    /// The place of the service that `subject` is for.
+    #[inline(always)]
+    pub fn of(subject: &Subject) -> Self {
+        Self::new(key(subject.family, &subject.vip, subject.protocol, subject.service_port))
+    }
+
+    #[inline(always)]
+    fn new(key: Key) -> Self {
+        Self { key, hash: hash(&key) }
+    }
+
+    /// The place of the service of any port.
+    fn of_any_port(&self) -> Self {
+        let [high, low, rest] = self.key;
+        Self::new([high, low, rest & 0xffff])
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
@@ -62,24 +88,30 @@ impl ServiceIndex {
 
     /// The service of this very port, else the one of any port.
     #[inline(always)]
-    pub fn find(&self, family: Family, vip: &[u8; 16], protocol: u8, port: u16) -> Option<ServiceNumber> {
-        let found = self.by_port.get(&key(family, vip, protocol, port));
+    pub fn at(&self, place: &ServicePlace) -> Option<ServiceNumber> {
+        let found = self.by_port.get(place);
         if found.is_none() && self.has_any_port {
-            return self.by_port.get(&key(family, vip, protocol, 0));
+            return self.by_port.get(&place.of_any_port());
         }
         found
     }
 
-    /// Has the processor fetch what [`Self::find`] looks at.
+    /// As [`Self::at`], by the parts of the place.
     #[inline]
-    pub fn prefetch(&self, family: Family, vip: &[u8; 16], protocol: u8, port: u16) {
-        self.by_port.prefetch(&key(family, vip, protocol, port));
+    pub fn find(&self, family: Family, vip: &[u8; 16], protocol: u8, port: u16) -> Option<ServiceNumber> {
+        self.at(&ServicePlace::new(key(family, vip, protocol, port)))
+    }
+
+    /// Has the processor fetch what [`Self::at`] looks at.
+    #[inline]
+    pub fn prefetch(&self, place: &ServicePlace) {
+        self.by_port.prefetch(place);
     }
 
     /// The service of the lowest port of this address and protocol, which frames without ports go by.
     #[inline]
     pub fn first_of(&self, family: Family, vip: &[u8; 16], protocol: u8) -> Option<ServiceNumber> {
-        self.by_address.get(&key(family, vip, protocol, 0))
+        self.by_address.get(&ServicePlace::new(key(family, vip, protocol, 0)))
     }
 
     /// Whether the address has a service of any protocol.
@@ -118,11 +150,11 @@ impl Flat {
     }
 
     #[inline(always)]
-    fn get(&self, key: &Key) -> Option<ServiceNumber> {
-        let mut at = hash(key) & self.mask;
+    fn get(&self, place: &ServicePlace) -> Option<ServiceNumber> {
+        let mut at = place.hash & self.mask;
         // Half of the entries are empty, so the walk ends.
         while let Some(entry) = self.entries.get(at) {
-            if differ(&entry.key, key) == 0 {
+            if differ(&entry.key, &place.key) == 0 {
                 return Some(entry.number);
             }
             if differ(&entry.key, &EMPTY.key) == 0 {
@@ -134,8 +166,8 @@ impl Flat {
     }
 
     #[inline]
-    fn prefetch(&self, key: &Key) {
-        if let Some(entry) = self.entries.get(hash(key) & self.mask) {
+    fn prefetch(&self, place: &ServicePlace) {
+        if let Some(entry) = self.entries.get(place.hash & self.mask) {
             prefetch(entry);
         }
     }

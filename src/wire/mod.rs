@@ -14,4 +14,4 @@ pub mod quic;
 mod subject;
 
 pub use mac::{MacAddress, ParseMacError};
-pub use subject::{Family, NoSubject, Shape, Subject, subject};
+pub use subject::{Family, NoSubject, Shape, Subject, plain_ipv4, subject};

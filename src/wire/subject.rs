@@ -103,7 +103,7 @@ pub fn subject(frame: &[u8]) -> Result<Subject, NoSubject> {
 
 /// What most frames are: untagged IPv4 without options, whole, TCP or UDP, with ports. `None` says nothing about others.
 #[inline(always)]
-fn plain_ipv4(frame: &[u8]) -> Option<Subject> {
+pub fn plain_ipv4(frame: &[u8]) -> Option<Subject> {
     const L3: usize = ethernet::HEADER_LEN;
     const L4: usize = L3 + ipv4::MIN_HEADER_LEN;
     let head = frame.first_chunk::<{ L4 + PORTS_LEN }>()?;

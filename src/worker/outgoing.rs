@@ -109,23 +109,33 @@ impl Tally<'_> {
     #[inline]
     fn sent(&self, accounts: &[Account], now_ns: u64) {
         let (mut bytes, mut stamped) = (0, 0);
+        let (mut run, mut run_bytes, mut run_of) = (0, 0, None);
         for account in accounts {
-            bytes += account.bytes;
             stamped += u64::from(account.received_ns.is_some());
-            self.for_each(Some(account.route.service), Some(account.route.real_server), |cell| {
-                cell.count_tx(1, account.bytes)
-            });
+            if let Some(cell) = self.of_real_server(account.route.real_server) {
+                cell.count_tx(1, account.bytes);
+            }
+            // Most bursts are for few services.
+            if run_of != Some(account.route.service) {
+                self.count_run(run_of, run, run_bytes);
+                bytes += run_bytes;
+                (run, run_bytes, run_of) = (0, 0, Some(account.route.service));
+            }
+            run += 1;
+            run_bytes += account.bytes;
         }
+        self.count_run(run_of, run, run_bytes);
+        bytes += run_bytes;
         let sent = accounts.len() as u64;
         self.counters.outcomes.count_tx(sent, bytes);
         if stamped < sent {
             self.counters.unstamped.add(sent - stamped);
         }
-        self.counters.processing.record_n(now_ns.saturating_sub(self.burst_ns), sent);
-        for (histogram, until_ns) in [(&self.counters.queueing, self.burst_ns), (&self.counters.latency, now_ns)] {
-            let stamps = accounts.iter().filter_map(|account| account.received_ns);
-            histogram.record_all(stamps.map(|received_ns| until_ns.saturating_sub(received_ns)));
-        }
+        let processing_ns = now_ns.saturating_sub(self.burst_ns);
+        self.counters.processing.record_n(processing_ns, sent);
+        let stamps = accounts.iter().filter_map(|account| account.received_ns);
+        let queueing_ns = stamps.map(|received_ns| self.burst_ns.saturating_sub(received_ns));
+        self.counters.queueing.record_with_later(&self.counters.latency, processing_ns, queueing_ns);
     }
 
     /// Counts a frame that is dropped as soon as it is decided on, and gives it back.
@@ -149,14 +159,24 @@ impl Tally<'_> {
 
     fn drop(&self, reason: DropReason, service: Option<u32>, real_server: Option<u32>, bytes: u64) {
         self.counters.outcomes.count_drop(reason, bytes);
-        self.for_each(service, real_server, |cell| cell.count_drop(reason, bytes));
+        let cells = [service.and_then(|at| self.of_service(at)), real_server.and_then(|at| self.of_real_server(at))];
+        cells.into_iter().flatten().for_each(|cell| cell.count_drop(reason, bytes));
     }
 
     #[inline]
-    fn for_each(&self, service: Option<u32>, real_server: Option<u32>, count: impl Fn(&Outcomes)) {
-        let service = service.and_then(|at| self.table.services().get(at as usize)?.outcomes.of(self.worker));
-        let real_server =
-            real_server.and_then(|at| self.table.real_servers().get(at as usize)?.outcomes.of(self.worker));
-        service.into_iter().chain(real_server).for_each(count);
+    fn count_run(&self, service: Option<u32>, frames: u64, bytes: u64) {
+        if let Some(cell) = service.and_then(|at| self.of_service(at)) {
+            cell.count_tx(frames, bytes);
+        }
+    }
+
+    #[inline]
+    fn of_service(&self, at: u32) -> Option<&Outcomes> {
+        self.table.services().get(at as usize)?.outcomes.of(self.worker)
+    }
+
+    #[inline]
+    fn of_real_server(&self, at: u32) -> Option<&Outcomes> {
+        self.table.real_servers().get(at as usize)?.outcomes.of(self.worker)
     }
 }
