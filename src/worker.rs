@@ -14,13 +14,13 @@ use crate::clock;
 use crate::counters::cost::Stage;
 use crate::counters::{FlowCounters, WorkerCounters};
 use crate::flow::WorkerFlows;
-use crate::forward::{Counts, Prepared, decide, look_up, prepare};
-use crate::port::{Frame, Port};
+use crate::forward::{Counts, Prepared, decide, decide_quickly, look_up, prepare};
+use crate::port::Port;
 use crate::table::{ForwardingTable, Reader};
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::{DropReason, Route, Verdict};
 
 use meter::Meter;
-use outgoing::{Account, Outgoing, Tally};
+use outgoing::{Outgoing, Tally};
 
 /// How long an idle worker sleeps at most, so that it sees a stop in time.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
@@ -71,7 +71,7 @@ pub struct Worker<P: Port> {
     counters: Arc<WorkerCounters>,
     flows: WorkerFlows,
     received: Vec<P::Frame>,
-    /// What was read of the frames in `received`.
+    /// What was read of the frames in `received`; as many as a burst has at most.
     prepared: Vec<Prepared>,
     /// Frames to be sent, by egress.
     outgoing: Vec<Outgoing<P::Frame>>,
@@ -95,7 +95,7 @@ impl<P: Port> Worker<P> {
         let mut worker = Self {
             flows,
             received: Vec::with_capacity(batch),
-            prepared: Vec::with_capacity(batch),
+            prepared: vec![Prepared::default(); batch],
             outgoing: (0..egresses).map(|_| Outgoing::with_capacity(batch)).collect(),
             meter: Meter::new(port.system_calls()),
             settings,
@@ -195,23 +195,18 @@ impl<P: Port> Worker<P> {
         let tally =
             Tally { worker: settings.worker, counters, table: &table, burst_ns: now_ns, capture: capture.as_ref() };
         // Each step is taken for all frames before the next: what that needs is fetched meanwhile.
-        prepared.clear();
-        prepared.extend(received.iter_mut().map(|frame| prepare(port.bytes_mut(frame), &table, flows)));
-        prepared.iter_mut().for_each(|prepared| look_up(prepared, &table, flows));
+        for (frame, prepared) in received.iter_mut().zip(prepared.iter_mut()) {
+            prepare(prepared, port.bytes_mut(frame), &table, flows);
+        }
+        prepared.iter_mut().take(received.len()).for_each(|prepared| look_up(prepared, &table, flows));
         let mut counts = Counts::default();
         for (mut frame, prepared) in received.drain(..).zip(prepared.iter()) {
-            let bytes = frame.len() as u64;
-            match decide(prepared, port.bytes_mut(&mut frame), &table, flows, &mut counts, now_s) {
-                Verdict::Tx { egress, route } => match outgoing.get_mut(usize::from(egress)) {
-                    Some(outgoing) => {
-                        outgoing.accounts.push(Account { route, bytes, received_ns: frame.received_ns() });
-                        outgoing.frames.push(frame);
-                    }
-                    None => {
-                        let whose = (Some(route.service), Some(route.real_server));
-                        tally.drop_frame(DropReason::NoEgress, whose, frame, port);
-                    }
-                },
+            if let Some((egress, route)) = decide_quickly(prepared, port.bytes_mut(&mut frame), &table, flows, now_s) {
+                hand_out(outgoing, egress, route, frame, &tally, port);
+                continue;
+            }
+            match decide(port.bytes_mut(&mut frame), &table, flows, &mut counts, now_s) {
+                Verdict::Tx { egress, route } => hand_out(outgoing, egress, route, frame, &tally, port),
                 Verdict::Drop { reason, service, real_server } => {
                     tally.drop_frame(reason, (service, real_server), frame, port);
                 }
@@ -276,6 +271,22 @@ impl<P: Port> Worker<P> {
         debug_assert_eq!(census.free, census.worker, "frames leaked: {census:?}");
         self.counters.frames_free.set(census.free);
         self.counters.frames_quarantined.set(census.quarantined);
+    }
+}
+
+/// Puts a frame to those of its egress.
+#[inline(always)]
+fn hand_out<P: Port>(
+    outgoing: &mut [Outgoing<P::Frame>],
+    egress: u8,
+    route: Route,
+    frame: P::Frame,
+    tally: &Tally<'_>,
+    port: &mut P,
+) {
+    match outgoing.get_mut(usize::from(egress)) {
+        Some(outgoing) => outgoing.push(route, frame),
+        None => tally.drop_frame(DropReason::NoEgress, (Some(route.service), Some(route.real_server)), frame, port),
     }
 }
 

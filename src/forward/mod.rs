@@ -5,7 +5,8 @@
 //!
 //! A decision has three steps, so that a burst can take each for all its frames before it takes the next for any, and
 //! the memory that a step needs is fetched while the others' step before is taken: [`prepare`] reads the frame,
-//! [`look_up`] finds its service, [`decide`] uses the flow's entry.
+//! [`look_up`] finds its service, [`decide_quickly`] uses the flow's entry. Whatever is not as most frames are, [`decide`]
+//! reads from the beginning.
 
 mod quic;
 mod route;
@@ -28,7 +29,7 @@ const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
 /// A frame that was read but not decided on: what most frames need later, and nothing else. The others are read again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Prepared {
     /// Hash of its flow's whole tuple.
     hash: u64,
@@ -44,7 +45,7 @@ pub struct Prepared {
 }
 
 /// How a frame may be decided on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Way {
     /// A whole datagram in the middle of a TCP connection: by its flow's entry, if that is established.
     Middle,
@@ -53,6 +54,7 @@ enum Way {
     /// It has a flow, but must be looked at more closely.
     Close,
     /// It has no ports or no flow; nothing can be fetched ahead.
+    #[default]
     Blind,
 }
 
@@ -79,50 +81,53 @@ pub fn forward(
     counts: &mut Counts,
     now_s: u32,
 ) -> Verdict {
-    let mut prepared = prepare(frame, table, flows);
+    let mut prepared = Prepared::default();
+    prepare(&mut prepared, frame, table, flows);
     look_up(&mut prepared, table, flows);
-    decide(&prepared, frame, table, flows, counts, now_s)
+    match decide_quickly(&prepared, frame, table, flows, now_s) {
+        Some((egress, route)) => {
+            counts.last = Some(How::Entry);
+            Verdict::Tx { egress, route }
+        }
+        None => decide(frame, table, flows, counts, now_s),
+    }
 }
 
 /// Reads a frame, and has what its service and its flow's entry are looked up in fetched.
 #[inline(always)]
-pub fn prepare(frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
+pub fn prepare(prepared: &mut Prepared, frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) {
     match wire::plain_ipv4(frame) {
-        Some(subject) => prepare_subject(frame, &subject, table, flows),
-        None => prepare_any(frame, table, flows),
+        Some(subject) => prepared.read(frame, &subject, table, flows),
+        None => prepare_any(prepared, frame, table, flows),
     }
 }
 
 #[inline(never)]
-fn prepare_any(frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
+fn prepare_any(prepared: &mut Prepared, frame: &[u8], table: &ForwardingTable, flows: &WorkerFlows) {
     match wire::subject(frame) {
-        Ok(subject) => prepare_subject(frame, &subject, table, flows),
-        Err(_) => Prepared {
-            hash: 0,
-            key: FlowKey::default(),
-            place: ServicePlace::default(),
-            likely: Likely::default(),
-            way: Way::Blind,
-            l3_offset: 0,
-        },
+        Ok(subject) => prepared.read(frame, &subject, table, flows),
+        Err(_) => *prepared = Prepared::default(),
     }
 }
 
-#[inline(always)]
-fn prepare_subject(frame: &[u8], subject: &Subject, table: &ForwardingTable, flows: &WorkerFlows) -> Prepared {
-    let way = match (subject.shape, packet_kind(frame, subject)) {
-        (Shape::Datagram, Ok(PacketKind::Middle)) => Way::Middle,
-        (Shape::Datagram, Ok(PacketKind::Datagram)) => Way::Datagram,
-        (Shape::Datagram | Shape::FirstFragment | Shape::Quote, Ok(_)) => Way::Close,
-        _ => Way::Blind,
-    };
-    let hash = table.flow_hash(subject);
-    let place = ServicePlace::of(subject);
-    table.index().prefetch(&place);
-    flows.flows.prefetch(hash);
-    // An IP header begins behind at most two tags.
-    let l3_offset = u8::try_from(subject.l3_offset).unwrap_or(u8::MAX);
-    Prepared { hash, key: FlowKey::flow(subject, 0), place, likely: Likely::default(), way, l3_offset }
+impl Prepared {
+    #[inline(always)]
+    fn read(&mut self, frame: &[u8], subject: &Subject, table: &ForwardingTable, flows: &WorkerFlows) {
+        self.way = match (subject.shape, packet_kind(frame, subject)) {
+            (Shape::Datagram, Ok(PacketKind::Middle)) => Way::Middle,
+            (Shape::Datagram, Ok(PacketKind::Datagram)) => Way::Datagram,
+            (Shape::Datagram | Shape::FirstFragment | Shape::Quote, Ok(_)) => Way::Close,
+            _ => Way::Blind,
+        };
+        self.hash = table.flow_hash(subject);
+        flows.flows.prefetch(self.hash);
+        self.place = ServicePlace::of(subject);
+        table.index().prefetch(&self.place);
+        self.key = FlowKey::flow(subject, 0);
+        self.likely = Likely::default();
+        // An IP header begins behind at most two tags.
+        self.l3_offset = u8::try_from(subject.l3_offset).unwrap_or(u8::MAX);
+    }
 }
 
 /// Finds the service of a prepared frame, and has the rest of what is known of its flow fetched.
@@ -137,35 +142,16 @@ pub fn look_up(prepared: &mut Prepared, table: &ForwardingTable, flows: &WorkerF
     }
 }
 
-/// Decides on a frame that was looked up, before the flow tables were changed for other than the frames of its burst.
+/// Decides on what most frames are, once they were looked up: whole datagrams in the middle of an established flow whose
+/// real server is alive. Rewrites the addresses, and returns the egress and the route. `None` says nothing about others.
 #[inline(always)]
-pub fn decide(
-    prepared: &Prepared,
-    frame: &mut [u8],
-    table: &ForwardingTable,
-    flows: &mut WorkerFlows,
-    counts: &mut Counts,
-    now_s: u32,
-) -> Verdict {
-    match by_established_entry(prepared, frame, table, flows, now_s) {
-        Some(verdict) => {
-            counts.last = Some(How::Entry);
-            verdict
-        }
-        None => decide_any(frame, table, flows, counts, now_s),
-    }
-}
-
-/// What becomes of most frames: whole datagrams in the middle of an established flow whose real server is
-/// alive. `None` says nothing about others.
-#[inline(always)]
-fn by_established_entry(
+pub fn decide_quickly(
     prepared: &Prepared,
     frame: &mut [u8],
     table: &ForwardingTable,
     flows: &mut WorkerFlows,
     now_s: u32,
-) -> Option<Verdict> {
+) -> Option<(u8, Route)> {
     let entry = match flows.flows.at(prepared.likely, now_s) {
         Some(found) => Some(found),
         // Behind the first line of its set.
@@ -184,13 +170,12 @@ fn by_established_entry(
     }
     flows.flows.update(&found, now_s, Change { state: found.state, life_s, real_server: found.real_server });
     ethernet::rewrite(frame, &target.macs);
-    let route = Route { service: target.service, real_server: target.position };
-    Some(Verdict::Tx { egress: target.egress, route })
+    Some((target.egress, Route { service: target.service, real_server: target.position }))
 }
 
-/// What becomes of any frame.
+/// Decides on any frame.
 #[inline(never)]
-fn decide_any(
+pub fn decide(
     frame: &mut [u8],
     table: &ForwardingTable,
     flows: &mut WorkerFlows,

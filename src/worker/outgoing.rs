@@ -1,5 +1,6 @@
 //! Frames on their way to a TX ring, and how their verdicts and times are counted.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::capture::{Burst, Staged};
@@ -12,17 +13,23 @@ use crate::verdict::{DropReason, Route};
 pub(super) struct Outgoing<F> {
     pub(super) frames: Vec<F>,
     /// What is to be counted of each of them.
-    pub(super) accounts: Vec<Account>,
+    accounts: Vec<Account>,
     /// While a capture runs, what it has of each of them; else empty.
     staged: Vec<Staged>,
 }
 
 /// What is to be counted of a frame once it is sent.
 #[derive(Clone, Copy)]
-pub(super) struct Account {
-    pub(super) route: Route,
-    pub(super) bytes: u64,
-    pub(super) received_ns: Option<u64>,
+struct Account {
+    route: Route,
+    bytes: u32,
+    received_ns: Option<NonZeroU64>,
+}
+
+impl Account {
+    fn received_ns(&self) -> Option<u64> {
+        self.received_ns.map(NonZeroU64::get)
+    }
 }
 
 impl<F: Frame> Outgoing<F> {
@@ -35,13 +42,21 @@ impl<F: Frame> Outgoing<F> {
         }
     }
 
+    /// Takes a frame that is to be sent.
+    #[inline(always)]
+    pub(super) fn push(&mut self, route: Route, frame: F) {
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        self.accounts.push(Account { route, bytes, received_ns: frame.received_ns().and_then(NonZeroU64::new) });
+        self.frames.push(frame);
+    }
+
     /// Shows all frames to a capture: once they are submitted their bytes are the kernel's.
     #[cold]
     #[inline(never)]
     pub(super) fn stage<P: Port<Frame = F>>(&mut self, port: &mut P, capture: &Burst<'_>, egress: Option<u8>) {
         for (frame, account) in self.frames.iter_mut().zip(&self.accounts) {
             let bytes = port.bytes_mut(frame);
-            self.staged.push(capture.staged(account.route, egress, account.received_ns, bytes));
+            self.staged.push(capture.staged(account.route, egress, account.received_ns(), bytes));
         }
     }
 
@@ -84,10 +99,10 @@ impl<F: Frame> Outgoing<F> {
     fn drop_all<P: Port<Frame = F>>(&mut self, port: &mut P, reason: DropReason, tally: &Tally<'_>) {
         let mut staged = self.staged.drain(..);
         for (mut frame, account) in self.frames.drain(..).zip(self.accounts.drain(..)) {
-            tally.drop_routed(reason, account.route, account.bytes);
+            tally.drop_routed(reason, account.route, u64::from(account.bytes));
             if let (Some(capture), Some(staged)) = (tally.capture, staged.next()) {
                 let bytes = port.bytes_mut(&mut frame);
-                capture.not_sent(staged, reason, account.route, account.received_ns, bytes);
+                capture.not_sent(staged, reason, account.route, account.received_ns(), bytes);
             }
             port.release(frame);
         }
@@ -113,7 +128,7 @@ impl Tally<'_> {
         for account in accounts {
             stamped += u64::from(account.received_ns.is_some());
             if let Some(cell) = self.of_real_server(account.route.real_server) {
-                cell.count_tx(1, account.bytes);
+                cell.count_tx(1, u64::from(account.bytes));
             }
             // Most bursts are for few services.
             if run_of != Some(account.route.service) {
@@ -122,7 +137,7 @@ impl Tally<'_> {
                 (run, run_bytes, run_of) = (0, 0, Some(account.route.service));
             }
             run += 1;
-            run_bytes += account.bytes;
+            run_bytes += u64::from(account.bytes);
         }
         self.count_run(run_of, run, run_bytes);
         bytes += run_bytes;
@@ -133,7 +148,7 @@ impl Tally<'_> {
         }
         let processing_ns = now_ns.saturating_sub(self.burst_ns);
         self.counters.processing.record_n(processing_ns, sent);
-        let stamps = accounts.iter().filter_map(|account| account.received_ns);
+        let stamps = accounts.iter().filter_map(Account::received_ns);
         let queueing_ns = stamps.map(|received_ns| self.burst_ns.saturating_sub(received_ns));
         self.counters.queueing.record_with_later(&self.counters.latency, processing_ns, queueing_ns);
     }
