@@ -59,6 +59,8 @@ def complete(options):
     """What was not said. Raises ValueError."""
     if options.points and not options.sweep:
         raise ValueError("--points are those of a --sweep")
+    if options.sweep in plan.OF_THE_OPEN_LOOP and options.loop not in (None, "open"):
+        raise ValueError(f"a sweep of {options.sweep} needs the open loop: few frames go round in the closed one")
     options.runs = options.runs or (2 if options.quick else 5)
     options.seconds = options.seconds or (0.5 if options.quick else 5)
     # A veth ring has 256 frames: a thread may be kept from its core for a quarter of a second on a busy machine.
@@ -68,7 +70,6 @@ def complete(options):
     options.loops = {"open": ("open",), "closed": ("closed",), "both": ("open", "closed")}[
         options.loop or ("open" if options.sweep else "both")
     ]
-    options.asked_for = bool(options.contenders)
     options.contenders = names(options.contenders or (QUICK_CONTENDERS if options.quick else ",".join(ALL)))
     if options.sweep:
         values = options.points.split(";" if options.sweep == "poll" else ",") if options.points else None

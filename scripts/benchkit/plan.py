@@ -24,6 +24,8 @@ SWEEPS = {
 }
 # The others have no such thing.
 OF_POINTSMAN_ALONE = ("services", "real-servers", "batch", "poll")
+# 128 frames that go round are of 128 flows at most, and have no rate.
+OF_THE_OPEN_LOOP = ("flows", "services", "real-servers", "load")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,32 +60,29 @@ def loops(options, contenders, shape):
 
 def sweep(kind, values, options, contenders, shape):
     """The points of a sweep; that of the load needs each one's maximum first, see load()."""
+    if kind in ("batch", "poll"):
+        return side_by_side(kind, values, options, shape)
     if kind in OF_POINTSMAN_ALONE:
         contenders = tuple(each for each in contenders if each.name.startswith(REFERENCE))
     points = []
     for value in values:
-        takers, at = contenders, shape
         if kind == "frame-size":
             at = dataclasses.replace(shape, size=value)
         elif kind == "flows":
             at = dataclasses.replace(shape, flows=number(value))
         elif kind == "services":
             at = dataclasses.replace(shape, services=number(value), flows=max(shape.flows, number(value)))
-        elif kind == "real-servers":
+        else:
             at = dataclasses.replace(shape, real_servers=number(value), flows=max(shape.flows, 16 * number(value)))
-        elif kind == "batch":
-            takers = (named(f"{REFERENCE}:batch={value}"),)
-        elif kind == "poll":
-            takers = (named(f"{REFERENCE}:{value}"),)
-        # Batch and poll have a contender for each value, which stand side by side.
-        for loop in options.loops:
-            points.append(Point(f"{kind} {value}, {loop} loop", loop, takers, at))
-    if kind in ("batch", "poll"):
-        points = [
-            Point(f"{kind}, {loop} loop", loop, (named(REFERENCE), *(taker for point in points if point.loop == loop for taker in point.contenders)), shape)
-            for loop in options.loops
-        ]
+        points += [Point(f"{kind} {value}, {loop} loop", loop, contenders, at) for loop in options.loops]
     return [point for point in points if point.takers()]
+
+
+def side_by_side(kind, values, options, shape):
+    """Settings of pointsman are contenders of their own, compared with its defaults at one point."""
+    settings = [f"batch={value}" if kind == "batch" else value for value in values]
+    takers = (named(REFERENCE), *(named(f"{REFERENCE}:{setting}") for setting in settings))
+    return [Point(f"{kind}, {loop} loop", loop, takers, shape) for loop in options.loops]
 
 
 def load(percentages, maxima, contenders, shape):

@@ -38,6 +38,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("'brigde'", self.refused("--contenders", "brigde"))
         self.assertIn("'speed=9'", self.refused("--contenders", "pointsman:speed=9"))
         self.assertIn("--sweep", self.refused("--points", "1,2"))
+        self.assertIn("open loop", self.refused("--sweep", "load", "--loop", "both"))
         self.assertIn("--runs", self.refused("--runs", "0"))
         self.assertIn("--flows", self.refused("--flows", "many"))
 
