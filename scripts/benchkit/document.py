@@ -43,8 +43,23 @@ def result(point, runs, references):
     return {
         "figures": {name: figures.summary(each) for name, each in values.items()},
         "ratio_to_reference": figures.ratio(values["forwarded_pps"], [value_of(forwarded, run) for run in references]),
-        "runs": runs,
+        "runs": [slim(run) for run in runs],
     }
+
+
+def slim(run):
+    """Without the buckets of distributions, of which a director's document has megabytes; those of `totals.latency` stay."""
+    if not run.get("contender_document"):
+        return run
+    slimmed = without_buckets(run["contender_document"])
+    slimmed["totals"]["latency"] = run["contender_document"]["totals"]["latency"]
+    return {**run, "contender_document": slimmed}
+
+
+def without_buckets(value):
+    if isinstance(value, dict):
+        return {key: without_buckets(each) for key, each in value.items() if key != "buckets"}
+    return [without_buckets(each) for each in value] if isinstance(value, list) else value
 
 
 def value_of(of, run):

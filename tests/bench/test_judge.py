@@ -74,6 +74,19 @@ class Faults(unittest.TestCase):
         self.assertEqual(len(judge.faults_of(CLOSED, [{"contender": "pointsman", "alive_at_end": False}])), 1)
 
 
+class Document(unittest.TestCase):
+    def test_of_the_buckets_only_those_of_the_whole_latency_stay(self):
+        buckets = [{"from_ns": 0, "to_ns": 8, "count": 100}]
+        run = changed("contender_document", "totals", "latency", "buckets", to=buckets)
+        run["contender_document"]["workers"] = [{"latency": {"p50": 1000, "buckets": buckets}}]
+        slimmed = document.slim(run)["contender_document"]
+        self.assertEqual(slimmed["totals"]["latency"]["buckets"], buckets)
+        self.assertEqual(slimmed["workers"], [{"latency": {"p50": 1000}}])
+        self.assertIn("buckets", run["contender_document"]["workers"][0]["latency"])
+        for other in (changed("contender_document", to=None), {"contender": "bridge", "error": "no"}):
+            self.assertEqual(document.slim(other), other)
+
+
 class InTurn(unittest.TestCase):
     def take(self, until):
         order = []
