@@ -9,11 +9,9 @@ use super::command::{
 use super::legal::{self, Kind};
 use super::popt::{Given, Opt, Scanned, scan};
 use super::{Refusal, SCHEDULERS};
-use crate::config::{MAX_THRESHOLD, MAX_WEIGHT};
+use crate::config::{MAX_THRESHOLD, MAX_TIMEOUT_S, MAX_WEIGHT};
 use crate::service::{Protocol, ServiceKey};
 
-/// Longest timeout, 31 days, in seconds.
-const MAX_TIMEOUT_S: i64 = 86_400 * 31;
 /// Timeout of `-p` without one, in seconds.
 const DEFAULT_PERSISTENCE_S: u32 = 360;
 /// The scheduler where none is named.
@@ -68,7 +66,7 @@ fn timeouts(words: &mut &[&str]) -> Result<Timeouts, Refusal> {
 }
 
 fn timeout(text: &str, least: i64) -> Result<u32, Refusal> {
-    let number = address::number(text, least, MAX_TIMEOUT_S).and_then(|number| u32::try_from(number).ok());
+    let number = address::number(text, least, MAX_TIMEOUT_S.into()).and_then(|number| u32::try_from(number).ok());
     number.ok_or_else(|| Refusal::line(format!("invalid timeout value `{text}' specified")))
 }
 
