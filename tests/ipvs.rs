@@ -520,3 +520,47 @@ virtual_server 10.0.0.1 80 {
     let command = &service["real_server"][0]["health_check"][2]["command"];
     assert_eq!(command, &serde_json::json!(["/usr/bin/dig", "-t", "A", "a b", "@10.0.0.2"]));
 }
+
+/// The words of a line of `command-lines.txt`: those that are empty or have blanks stand in quotes.
+fn quoted_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (word, behind) = match rest.strip_prefix('\'') {
+            Some(quoted) => quoted.split_once('\'').unwrap(),
+            None => rest.split_at(rest.find(' ').unwrap_or(rest.len())),
+        };
+        words.push(word.to_owned());
+        rest = behind.strip_prefix(' ').unwrap_or(behind);
+    }
+    words
+}
+
+/// What ipvsadm 1.31 has said to each of these command lines before it asked the kernel (`tests/ipvsadm/README.md`).
+#[test]
+fn command_lines_are_taken_and_refused_as_ipvsadm_takes_and_refuses_them() {
+    let (mut expected, mut differences, mut lines) = ("", Vec::new(), 0);
+    let table = sample("command-lines");
+    for line in table.lines() {
+        if let Some(heading) = line.strip_prefix("= ") {
+            expected = heading;
+            continue;
+        }
+        lines += 1;
+        let found = match parse("ipvsadm", &quoted_words(line)) {
+            Ok(_) => "taken".to_owned(),
+            // What is not here is told in pointsman's own words, and only where ipvsadm takes it.
+            Err(why) if is_told_of_pointsman(&why.message) => "taken".to_owned(),
+            Err(why) => format!("{} {}", why.code, why.message),
+        };
+        if found != expected {
+            differences.push(format!("{line}\n    {found}, ipvsadm: {expected}"));
+        }
+    }
+    assert!(lines > 1000 && differences.is_empty(), "{} of {lines}:\n{}", differences.len(), differences.join("\n"));
+}
+
+fn is_told_of_pointsman(message: &str) -> bool {
+    let sentences = ["pointsman ", "direct routing", "Numerical result", "No such destination", "No daemon is running"];
+    sentences.iter().any(|sentence| message.contains(sentence))
+}
