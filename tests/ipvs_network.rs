@@ -126,18 +126,6 @@ fn the_how_to_works_as_it_is_written() {
         "{stats}"
     );
 
-    shell.run("ipvsadm -Z", "");
-    let counted = || -> u64 {
-        let stats = shell.run("ipvsadm -L -n --stats --exact", "");
-        let row = stats.lines().find(|line| line.starts_with("TCP  192.168.88.15:80 ")).unwrap();
-        row.split_whitespace().nth(2).unwrap().parse().unwrap()
-    };
-    assert_eq!(counted(), 0, "zeroed");
-    answers(&lab, 2);
-    assert_eq!(counted(), 2);
-    shell.run("ipvsadm -Z -t 192.168.88.15:80", "");
-    assert_eq!(counted(), 0, "zeroed again");
-
     shell.run("ipvsadm -E -t 192.168.88.15:80 -s rr", "");
     let turns = answers(&lab, 6);
     assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{turns:?}");
@@ -150,6 +138,47 @@ fn the_how_to_works_as_it_is_written() {
     assert!(thresholds.contains("\n  -> 192.168.88.200:80            2          1          0 "), "{thresholds}");
     shell.run("ipvsadm -e -t 192.168.88.15:80 -r 192.168.88.200 -w 1", "");
     assert!(answers(&lab, 2).contains(&two.to_owned()), "without a limit it has its turns");
+}
+
+#[test]
+fn what_is_zeroed_is_zeroed_for_all_and_what_persistence_keeps_is_listed() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let _servers = [Host::Web1, Host::Web2].map(|host| WebServer::start(&lab, host, 80));
+    let director = Director::start(&lab, &bare());
+    let shell = Shell::of(&lab, &director);
+    shell.run(HOW_TO, "");
+    wait_for("the next hops", 20, || director.stats().all_have_next_hops().then_some(()));
+    answers(&lab, 6);
+    shell.run("ipvsadm -Z", "");
+    let counted = || -> u64 {
+        let stats = shell.run("ipvsadm -L -n --stats --exact", "");
+        let row = stats.lines().find(|line| line.starts_with("TCP  192.168.88.15:80 ")).unwrap();
+        row.split_whitespace().nth(2).unwrap().parse().unwrap()
+    };
+    assert_eq!(counted(), 0, "zeroed");
+    // For all clients alike; the statistics go on, and nothing lies beside the socket.
+    assert!(director.stats().0["virtual_services"][0]["connections"]["begun"].as_u64().unwrap() >= 6);
+    assert!(!director.control_socket().with_extension("zeroed.json").exists());
+    answers(&lab, 2);
+    assert_eq!(counted(), 2);
+    shell.run("ipvsadm -Z -t 192.168.88.15:80", "");
+    assert_eq!(counted(), 0, "zeroed again");
+
+    // What is gone counts from its beginning when it comes back.
+    answers(&lab, 2);
+    shell.run("ipvsadm -D -t 192.168.88.15:80", "");
+    shell.run(HOW_TO, "");
+    wait_for("the next hops", 20, || director.stats().all_have_next_hops().then_some(()));
+    answers(&lab, 1);
+    assert_eq!(counted(), 1, "no mark of the service before it");
+    // With persistence the client's template is listed with its flows.
+    shell.run("ipvsadm -E -t 192.168.88.15:80 -s rr -p 2678400 -M 255.255.255.0", "");
+    answers(&lab, 2);
+    let connections = shell.run("ipvsadm -L -n -c", "");
+    let template = |line: &&str| {
+        line.contains(" ASSURED     192.168.88.0:0     192.168.88.15:80   192.168.88.") && line.starts_with("TCP 446")
+    };
+    assert_eq!(connections.lines().filter(template).count(), 1, "{connections}");
 }
 
 #[test]
@@ -197,6 +226,10 @@ fn rule_sets_are_restored_as_a_whole_or_not_at_all() {
     shell.run("ipvsadm --set 600 0 60; ipvsadm -A -u 192.168.88.15:53", "");
     assert_eq!(shell.run("ipvsadm -L --timeout", ""), "Timeout (tcp tcpfin udp): 600 120 60\n");
     shell.run("ipvsadm -C", "");
+    // With and without services.
+    assert_eq!(shell.run("ipvsadm -L --timeout", ""), "Timeout (tcp tcpfin udp): 600 120 60\n");
+    shell.run("ipvsadm --set 900 120 300", "");
+    assert_eq!(shell.run("ipvsadm -L --timeout", ""), "Timeout (tcp tcpfin udp): 900 120 300\n");
     assert_eq!(shell.run("ipvsadm -S -n", ""), "");
     assert!(!fs::read_to_string(director.config_file()).unwrap().contains("virtual_service"));
     shell.run("POINTSMAN_PERSIST=1 ipvsadm -A -t '[fd00:88::15]:80' -s mh -b mh-port", "");

@@ -47,7 +47,7 @@ pub(super) struct FlowsArgs {
 /// Asks the director and prints what it says.
 pub(super) fn run(args: &FlowsArgs) -> Result<(), Failure> {
     let FlowsArgs { service, real_server, client, state, limit, .. } = *args;
-    let filter = FlowFilter { service, real_server, client, state, limit };
+    let filter = FlowFilter { service, real_server, client, state, clients: false, limit };
     let director = Client::new(&args.socket).with_patience(PATIENCE);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = if args.json {
@@ -139,6 +139,7 @@ mod tests {
             protocol: Some(Protocol::Tcp),
             real_server: Some("192.168.88.100".parse().unwrap()),
             state: FlowState::Established,
+            is_client: false,
             expires_in_s: 899,
         };
         let orphan = FlowEntry { service: None, real_server: None, protocol: None, worker: 0, ..flow.clone() };

@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use crate::control::client::{Client, ClientError, How};
 use crate::control::error::ErrorDetail;
 use crate::control::flows::{FlowFilter, MAX_LIMIT};
 use crate::control::schema::ServiceDocument;
+use crate::control::zero::ZeroRequest;
 use crate::ipvs::{
-    self, BAD_LINE, Command, Counted, KnownTimeouts, ListWhat, Listing, NO_LISTING, Names, PreparedChanges, Refusal,
-    Rule, Table, Zeroed,
+    self, BAD_LINE, Command, Counted, ListWhat, Listing, NO_LISTING, Names, PreparedChanges, Refusal, Rule, Table,
 };
 use crate::service::ServiceKey;
 
@@ -151,8 +151,7 @@ impl Session {
     fn tell_unsaid(&self, service: &Settings) {
         let unsaid = ipvs::unsaid(service);
         if !unsaid.is_empty() {
-            let key: Option<ServiceKey> = serde_json::from_value(serde_json::Value::Object(service.clone())).ok();
-            let key = key.map_or_else(String::new, |key| key.to_string());
+            let key = key_of(service.clone()).map_or_else(String::new, |key| key.to_string());
             say(&format!(
                 "warning: {key} has {}, which no rule can say: -R keeps it only while the service is there",
                 unsaid.join(", ")
@@ -160,34 +159,16 @@ impl Session {
         }
     }
 
-    /// Notes what has been counted, which is taken off the listings from now on.
+    /// Has the director note what has been counted, which is taken off the listings from now on.
     fn zero(&self, only: Option<ServiceKey>) -> Result<String, Refusal> {
-        let client = self.client();
-        let services = client.services().map_err(no_director)?;
-        let report = client.stats().map_err(no_director)?;
-        let table = Table::of(&services, Some(&report)).ok_or_else(unknown_form)?;
-        if only.is_some_and(|key| table.service(key).is_none()) {
-            return Err(Refusal::by_ipvs("No such service"));
+        let request = ZeroRequest { service: only.map(|key| key.to_string()) };
+        match self.client().zero(&request) {
+            Ok(_) => Ok(String::new()),
+            Err(ClientError::Refused { status: 404, detail, .. }) if detail.field.is_some() => {
+                Err(Refusal::by_ipvs(format!("No such service: {}", detail.sentence())))
+            }
+            Err(error) => Err(no_director(error)),
         }
-        let zeroed = self.zeroed().zero(&table, report.started_at.unix_ns, only);
-        let path = self.zeroed_path();
-        let failed = |error: io::Error| bad_line(format!("cannot note the counters in {}: {error}", path.display()));
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        serde_json::to_writer(&mut file, &zeroed).map_err(|error| failed(error.into()))?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        Ok(String::new())
-    }
-
-    /// What was counted when counters were zeroed; nothing where they never were.
-    fn zeroed(&self) -> Zeroed {
-        let text = fs::read_to_string(self.zeroed_path()).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
-    }
-
-    /// Beside the control socket, which is gone after a boot, too.
-    fn zeroed_path(&self) -> PathBuf {
-        self.socket.with_extension("zeroed.json")
     }
 
     fn restore(&self) -> Result<String, Refusal> {
@@ -204,13 +185,14 @@ impl Session {
     /// Has all that the rules say changed in one step.
     fn change(&self, rules: &[Rule]) -> Result<String, Refusal> {
         let client = self.client();
-        let asks_for_timeouts = |rule: &Rule| matches!(rule.command, Command::AddService(..) | Command::SetTimeouts(_));
-        let known = if rules.iter().any(asks_for_timeouts) {
-            KnownTimeouts::of(&client.services().map_err(no_director)?)
+        let sets_timeouts = |rule: &Rule| matches!(rule.command, Command::SetTimeouts(_));
+        let services = if rules.iter().any(sets_timeouts) {
+            let services = client.services().map_err(no_director)?;
+            services.into_iter().filter_map(|ServiceDocument(service)| key_of(service)).collect()
         } else {
-            KnownTimeouts::default()
+            Vec::new()
         };
-        let prepared = ipvs::edits(rules, known).map_err(|(at, refusal)| at_line(rules[at].line, refusal))?;
+        let prepared = ipvs::edits(rules, &services);
         let zeroed = rules.iter().filter_map(|rule| match rule.command {
             Command::Zero(only) => Some((rule.line, only)),
             _ => None,
@@ -241,14 +223,16 @@ impl Session {
     fn list(&self, listing: &Listing) -> Result<String, Refusal> {
         let client = self.client();
         let names = names(listing.numeric);
-        let services = client.services().map_err(no_director)?;
         let only = match listing.what {
-            ListWhat::Daemon => return Ok(String::new()),
-            ListWhat::Timeouts => return Ok(timeouts(&services)),
-            ListWhat::Connections => return connections(&client, &names),
+            ListWhat::Daemon => return client.zeroed().map(|_| String::new()).map_err(no_director),
+            ListWhat::Timeouts => return timeouts(&client),
+            ListWhat::Connections => return connections(&client, listing, &names),
             ListWhat::Service(key) => Some(key),
             ListWhat::Table => None,
         };
+        let services = client.services().map_err(no_director)?;
+        // Before the counters, so that none is below what it was when it was zeroed.
+        let zeroed = client.zeroed().map_err(no_director)?;
         let report = client.stats().map_err(no_director)?;
         let mut found = Table::of(&services, Some(&report)).ok_or_else(unknown_form)?;
         if only.is_some_and(|key| found.service(key).is_none()) {
@@ -259,7 +243,7 @@ impl Session {
             thread::sleep(RATE_INTERVAL);
             found = table(&services, Some(&client))?.rates_since(&found, begun.elapsed().as_secs_f64());
         } else {
-            found = self.zeroed().taken_off(found, report.started_at.unix_ns);
+            found = found.since_zeroed(&zeroed);
         }
         Ok(ipvs::list_table(&found, only, listing, &names))
     }
@@ -282,26 +266,32 @@ fn unknown_form() -> Refusal {
     )
 }
 
-fn timeouts(services: &[ServiceDocument]) -> String {
-    if let Some(common) = ipvs::common_timeouts(services) {
-        return ipvs::list_timeouts(common);
-    }
-    if !services.is_empty() {
-        say(
-            "the services have different timeouts (`pointsman service list --json` shows them); these are the defaults",
-        );
-    }
-    ipvs::list_timeouts(ipvs::DEFAULT_TIMEOUTS)
+fn key_of(service: Settings) -> Option<ServiceKey> {
+    serde_json::from_value(serde_json::Value::Object(service)).ok()
 }
 
-fn connections(client: &Client, names: &Names) -> Result<String, Refusal> {
-    let list = client.flows(&FlowFilter { limit: MAX_LIMIT, ..FlowFilter::default() }).map_err(no_director)?;
+fn timeouts(client: &Client) -> Result<String, Refusal> {
+    let config = client.config().map_err(no_director)?;
+    let (all, others) = ipvs::director_timeouts(&config).ok_or_else(unknown_form)?;
+    if let [first, rest @ ..] = others.as_slice() {
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more services", rest.len()) };
+        say(&format!(
+            "warning: {first}{more} have timeouts of their own (`pointsman service list --json` shows them); --set takes \
+             them away"
+        ));
+    }
+    Ok(ipvs::list_timeouts(all))
+}
+
+fn connections(client: &Client, listing: &Listing, names: &Names) -> Result<String, Refusal> {
+    let filter = FlowFilter { clients: true, limit: MAX_LIMIT, ..FlowFilter::default() };
+    let list = client.flows(&filter).map_err(no_director)?;
     if list.truncated {
         say(&format!(
             "only {MAX_LIMIT} connections are listed; `pointsman flows` can be asked for those of one client"
         ));
     }
-    Ok(ipvs::list_connections(&list.flows, names))
+    Ok(ipvs::list_connections(&list.flows, listing, names))
 }
 
 /// The director's refusal, behind the sentence that ipvsadm has for it.

@@ -61,6 +61,9 @@ pub const MAX_THRESHOLD: u32 = i32::MAX.unsigned_abs();
 /// The largest `weight`, as in LVS.
 pub const MAX_WEIGHT: u32 = i32::MAX.unsigned_abs();
 
+/// The longest time after which a flow or a client is forgotten, in seconds: 31 days, as in ipvsadm.
+pub const MAX_TIMEOUT_S: u32 = crate::flow::MAX_LIFE_S;
+
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_CONTROL_SOCKET: &str = "/run/pointsman/control.sock";
 
@@ -194,6 +197,12 @@ pub struct DirectorConfig {
     pub announce: Announce,
     /// Whether VIPs with [`Announce::Arp`] are answered for from the start, or only when told to.
     pub announce_at_start: bool,
+    /// Seconds without a packet after which an established TCP flow is forgotten, for services that do not say it.
+    pub tcp_timeout_s: u32,
+    /// The same after its client sent FIN or RST.
+    pub tcp_fin_timeout_s: u32,
+    /// The same for a UDP flow.
+    pub udp_timeout_s: u32,
 }
 
 impl Default for DirectorConfig {
@@ -215,6 +224,9 @@ impl Default for DirectorConfig {
             stats_softirq: SoftirqMeasurement::Auto,
             announce: Announce::Kernel,
             announce_at_start: true,
+            tcp_timeout_s: 900,
+            tcp_fin_timeout_s: 120,
+            udp_timeout_s: 300,
         }
     }
 }
@@ -238,6 +250,9 @@ impl fmt::Debug for DirectorConfig {
             .field("stats_softirq", &self.stats_softirq)
             .field("announce", &self.announce)
             .field("announce_at_start", &self.announce_at_start)
+            .field("tcp_timeout_s", &self.tcp_timeout_s)
+            .field("tcp_fin_timeout_s", &self.tcp_fin_timeout_s)
+            .field("udp_timeout_s", &self.udp_timeout_s)
             .finish()
     }
 }

@@ -24,6 +24,8 @@ const FALLBACK: Key = Key::optional("fallback", "a table", "one [virtual_service
 const TRUE_OR_FALSE: &str = "true or false";
 const ANNOUNCE: &str = "a way to announce a VIP";
 const ANNOUNCE_WORDS: &str = "\"kernel\" or \"arp\"";
+/// Up to [`MAX_TIMEOUT_S`](super::MAX_TIMEOUT_S).
+const TIMEOUT: &str = "1 to 2678400 seconds";
 const RING_SIZE: &str = "a power of two from 64 to 65536";
 
 /// All tables of a file.
@@ -51,6 +53,9 @@ pub(super) struct RawDirector<'t> {
     pub(super) flows_per_worker: Option<Field<i64>>,
     pub(super) announce: Option<Field<&'t str>>,
     pub(super) announce_at_start: Option<Field<bool>>,
+    pub(super) tcp_timeout_s: Option<Field<i64>>,
+    pub(super) tcp_fin_timeout_s: Option<Field<i64>>,
+    pub(super) udp_timeout_s: Option<Field<i64>>,
 }
 
 pub(super) struct RawInterface<'t> {
@@ -211,6 +216,9 @@ impl<'t> RawDirector<'t> {
             stats_softirq: table.text(Key::optional("stats_softirq", "a way to measure", "\"auto\" or \"procfs\"")),
             announce: table.text(Key::optional("announce", ANNOUNCE, ANNOUNCE_WORDS)),
             announce_at_start: table.flag(Key::optional("announce_at_start", "a switch", TRUE_OR_FALSE)),
+            tcp_timeout_s: table.integer(Key::optional("tcp_timeout_s", "a time in seconds", TIMEOUT)),
+            tcp_fin_timeout_s: table.integer(Key::optional("tcp_fin_timeout_s", "a time in seconds", TIMEOUT)),
+            udp_timeout_s: table.integer(Key::optional("udp_timeout_s", "a time in seconds", TIMEOUT)),
         }
     }
 }
@@ -274,7 +282,6 @@ impl<'t> RawVirtualService<'t> {
         const SCHEDULER: &str = "\"mh\", \"sh\", \"rr\", \"wrr\", \"lc\" or \"wlc\"";
         const NETMASK: &str =
             "a mask such as \"255.255.255.0\", or a prefix length: 1 to 32 for IPv4, 1 to 128 for IPv6";
-        const TIMEOUT: &str = "1 to 86400 seconds";
         const PREVIOUS: &str = "0 (not at all) to 86400 seconds";
         const TABLE_SIZE: &str = "a prime from 2 to 16777213 such as 65537";
         Self {
@@ -286,11 +293,7 @@ impl<'t> RawVirtualService<'t> {
             table_size: table.integer(Key::optional("table_size", "a table size", TABLE_SIZE)),
             hash_by: table.text(Key::optional("hash_by", "a part of a flow", "\"flow\" or \"client\"")),
             persistence: table.text(Key::optional("persistence", "a persistence", "\"none\" or \"client\"")),
-            persistence_timeout_s: table.integer(Key::optional(
-                "persistence_timeout_s",
-                "a time in seconds",
-                "1 to 432000 seconds",
-            )),
+            persistence_timeout_s: table.integer(Key::optional("persistence_timeout_s", "a time in seconds", TIMEOUT)),
             persistence_netmask: table.word_or_integer(Key::optional("persistence_netmask", "a netmask", NETMASK)),
             tcp_timeout_s: table.integer(Key::optional("tcp_timeout_s", "a time in seconds", TIMEOUT)),
             tcp_fin_timeout_s: table.integer(Key::optional("tcp_fin_timeout_s", "a time in seconds", TIMEOUT)),

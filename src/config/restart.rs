@@ -1,7 +1,7 @@
 //! Which settings a running director cannot take over from a new file.
 //!
-//! Virtual services, real servers, weights, MACs, the secret, virtual MACs, who answers for VIPs and `replay`'s MTU are published while
-//! packets flow. All else shapes sockets, threads and the XDP program, and stays as it was until a restart.
+//! Virtual services, real servers, weights, MACs, the secret, timeouts, virtual MACs, who answers for VIPs and `replay`'s MTU are
+//! published while packets flow. All else shapes sockets, threads and the XDP program, and stays as it was until a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,6 +85,9 @@ fn restart_director(director: &DirectorConfig) -> Settings {
         stats_softirq,
         announce: _,
         announce_at_start: _,
+        tcp_timeout_s: _,
+        tcp_fin_timeout_s: _,
+        udp_timeout_s: _,
     } = director;
     vec![
         ("control_socket", as_json(control_socket)),

@@ -23,7 +23,7 @@ use super::extract::Query;
 use super::flows::{FlowList, FlowQuery, FlowTables};
 use super::metrics::{METRICS, metrics};
 use super::openapi::{self, OPENAPI, about};
-use super::{announce, change, services};
+use super::{announce, change, services, zero};
 use crate::announce::Announcements;
 use crate::stats::collect::CollectError;
 use crate::stats::report::{HealthCheckReport, HealthState, RealServerReport, Report, StandingReport};
@@ -125,6 +125,7 @@ pub(super) fn routes() -> ApiRouter<Handle> {
         .merge(services::routes())
         .merge(change::routes())
         .merge(announce::routes())
+        .merge(zero::routes())
 }
 
 /// The routes, answered by `handle`.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::http::request;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -22,8 +22,9 @@ use super::command::{ChangeReport, NextHopReport};
 use super::error::{ErrorBody, ErrorDetail};
 use super::explain::{FlowQuestion, LiveExplanation};
 use super::flows::{FlowFilter, FlowList};
-use super::schema::ServiceDocument;
+use super::schema::{ConfigDocument, ServiceDocument};
 use super::services::SERVICES;
+use super::zero::{ZEROED, ZeroRequest, Zeroed};
 use crate::config::edit::Change;
 use crate::stats::report::{Report, SCHEMA_VERSION};
 
@@ -244,6 +245,33 @@ impl Client {
     pub fn replace(&self, document: String, how: How) -> Result<ChangeReport, ClientError> {
         let request = Request::put(how.route(CONFIG)).header(CONTENT_TYPE, "application/toml");
         self.parse(&self.ask(request, document.into())?)
+    }
+
+    /// What the director runs by, with every default filled in.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn config(&self) -> Result<ConfigDocument, ClientError> {
+        let request = Request::get(CONFIG).header(ACCEPT, "application/json");
+        self.parse(&self.ask(request, Bytes::new())?)
+    }
+
+    /// What had been counted when counters were zeroed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn zeroed(&self) -> Result<Zeroed, ClientError> {
+        self.parse(&self.get(ZEROED)?)
+    }
+
+    /// Zeroes counters for all who take off what was counted before.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn zero(&self, request: &ZeroRequest) -> Result<Zeroed, ClientError> {
+        let body = serde_json::to_string(request).map_err(|error| self.foreign(error))?;
+        let request = Request::post(ZEROED).header(CONTENT_TYPE, "application/json");
+        self.parse(&self.ask(request, body.into())?)
     }
 
     /// Who answers for the VIPs.

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::zero::Zeroed;
 use crate::config::edit::{Change, Edited, RefusedChange};
 use crate::config::{Config, ConfigError, RestartNeeded, SaveError};
 use crate::service::{ServiceKey, as_text};
+use crate::stats::report::Report;
 use crate::wire::MacAddress;
 
 /// Changes that wait while one is made; what comes beyond them is refused.
@@ -241,6 +243,7 @@ pub struct Command {
 #[derive(Clone, Debug)]
 pub struct DirectorHandle {
     running: Arc<Mutex<Arc<Running>>>,
+    zeroed: Arc<Mutex<Zeroed>>,
     commands: Sender<Command>,
 }
 
@@ -248,6 +251,7 @@ pub struct DirectorHandle {
 #[derive(Debug)]
 pub struct DirectorEnd {
     running: Arc<Mutex<Arc<Running>>>,
+    zeroed: Arc<Mutex<Zeroed>>,
     /// The commands.
     pub commands: Receiver<Command>,
 }
@@ -257,12 +261,15 @@ pub struct DirectorEnd {
 pub fn connect(running: Running) -> (DirectorHandle, DirectorEnd) {
     let (sender, commands) = bounded(QUEUE);
     let running = Arc::new(Mutex::new(Arc::new(running)));
-    (DirectorHandle { running: Arc::clone(&running), commands: sender }, DirectorEnd { running, commands })
+    let zeroed = Arc::<Mutex<Zeroed>>::default();
+    let handle = DirectorHandle { running: Arc::clone(&running), zeroed: Arc::clone(&zeroed), commands: sender };
+    (handle, DirectorEnd { running, zeroed, commands })
 }
 
 impl DirectorEnd {
     /// Shows what the director runs by from now on.
     pub fn show(&self, running: Running) {
+        self.zeroed.lock().unwrap_or_else(PoisonError::into_inner).retain(&running.config);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
     }
 }
@@ -272,6 +279,22 @@ impl DirectorHandle {
     #[must_use]
     pub fn running(&self) -> Arc<Running> {
         Arc::clone(&self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What had been counted when counters were zeroed.
+    #[must_use]
+    pub fn zeroed(&self) -> Zeroed {
+        self.zeroed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Zeroes the counters of one service, or of all, as of `report`.
+    pub(super) fn zero(&self, report: &Report, only: Option<ServiceKey>) -> Zeroed {
+        let name = only.map(|key| key.to_string());
+        let mut zeroed = self.zeroed.lock().unwrap_or_else(PoisonError::into_inner);
+        zeroed.zero(report, name.as_deref());
+        // The report may be of what was gone when it was made.
+        zeroed.retain(&self.running().config);
+        zeroed.clone()
     }
 
     /// Has changes made, after those that were asked for before.

@@ -48,6 +48,8 @@ pub struct FlowFilter {
     pub client: Option<IpAddr>,
     /// Those in this state.
     pub state: Option<FlowState>,
+    /// Also what persistence keeps of clients.
+    pub clients: bool,
     /// Most flows to be listed; [`MAX_LIMIT`] at most.
     pub limit: usize,
 }
@@ -84,6 +86,10 @@ pub struct FlowEntry {
     pub state: FlowState,
     /// Seconds until it is forgotten if no packet comes.
     pub expires_in_s: u32,
+    /// Whether it is no flow but what persistence keeps of a client, by which its new flows go: an address as the
+    /// service's netmask leaves it, with port 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_client: bool,
 }
 
 /// What cannot be asked.
@@ -119,13 +125,15 @@ pub(super) struct FlowQuery {
     client: Option<String>,
     /// Only those in this state: `unconfirmed`, `established` or `closing`.
     state: Option<String>,
+    /// With `true` also what persistence keeps of clients.
+    clients: Option<String>,
     /// Most flows to be listed, from 0 to 100000; 1000 if not given.
     limit: Option<String>,
 }
 
 impl Default for FlowFilter {
     fn default() -> Self {
-        Self { service: None, real_server: None, client: None, state: None, limit: DEFAULT_LIMIT }
+        Self { service: None, real_server: None, client: None, state: None, clients: false, limit: DEFAULT_LIMIT }
     }
 }
 
@@ -137,6 +145,7 @@ impl FlowFilter {
             ("real_server", self.real_server.map(|address| address.to_string())),
             ("client", self.client.map(|address| address.to_string())),
             ("state", self.state.map(|state| state_name(state).to_owned())),
+            ("clients", self.clients.then(|| "true".to_owned())),
             ("limit", Some(self.limit.to_string())),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -153,6 +162,7 @@ impl FlowQuery {
             real_server: read(self.real_server, "real_server", EXPECTED_ADDRESS, |text| text.parse().ok())?,
             client: read(self.client, "client", EXPECTED_ADDRESS, |text| text.parse().ok())?,
             state: read(self.state, "state", "use unconfirmed, established or closing", state_named)?,
+            clients: read(self.clients, "clients", "use true or false", |text| text.parse().ok())?.unwrap_or(false),
             limit: limit.unwrap_or(DEFAULT_LIMIT),
         })
     }
@@ -236,7 +246,11 @@ impl Names {
 
     fn entry(&self, worker: usize, record: &FlowRecord) -> FlowEntry {
         let service = self.services.get(&record.key.service());
-        let (client_port, service_port) = record.key.ports();
+        let is_client = record.key.is_template();
+        let (client_port, service_port) = match service {
+            Some(key) if is_client => (0, key.port),
+            _ => record.key.ports(),
+        };
         FlowEntry {
             worker,
             service: service.map(ToString::to_string),
@@ -247,12 +261,14 @@ impl Names {
             real_server: self.real_servers.get(&record.real_server).copied(),
             state: record.state,
             expires_in_s: record.left_s,
+            is_client,
         }
     }
 
     fn fits(&self, record: &FlowRecord, filter: &FlowFilter) -> bool {
         let service = || self.services.get(&record.key.service());
-        filter.state.is_none_or(|wanted| record.state == wanted)
+        (filter.clients || !record.key.is_template())
+            && filter.state.is_none_or(|wanted| record.state == wanted)
             && filter.client.is_none_or(|wanted| {
                 record.key.client() == address_bytes(wanted) && client(record, service()) == wanted
             })

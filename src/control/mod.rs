@@ -19,3 +19,4 @@ pub mod schema;
 pub mod server;
 pub mod services;
 pub mod socket;
+pub mod zero;

@@ -146,7 +146,16 @@ impl Director {
             }
         }
         let DirectorConfig { secret, announce, announce_at_start, .. } = new.director;
-        new.director = DirectorConfig { secret, announce, announce_at_start, ..self.config.director.clone() };
+        let DirectorConfig { tcp_timeout_s, tcp_fin_timeout_s, udp_timeout_s, .. } = new.director;
+        new.director = DirectorConfig {
+            secret,
+            announce,
+            announce_at_start,
+            tcp_timeout_s,
+            tcp_fin_timeout_s,
+            udp_timeout_s,
+            ..self.config.director.clone()
+        };
         start::check_limits(&new)?;
         let mut next_hops = self.next_hops.clone();
         let indices = self.indices();

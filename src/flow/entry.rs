@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0, 1 | the client's address as its 16 bytes lie in memory, an IPv4 address in the first four |
 //! | 2 | client's port (16), service's port (16), service (32) |
-//! | 3 | version (16), state (4), expiry in seconds modulo 2^20 (20), real server (24) |
+//! | 3 | version (15), state (3), expiry in seconds modulo 2^22 (22), real server (24) |
 //!
 //! What is kept of a client rather than of a flow, what IPVS calls a template, has ports of 0 and the highest bit of the
 //! service set.
@@ -18,11 +18,16 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::wire::Subject;
 
-const EXPIRY_BITS: u32 = 20;
+/// Longest life of an entry in seconds: 31 days.
+pub const MAX_LIFE_S: u32 = 31 * 86_400;
+
+const EXPIRY_BITS: u32 = 22;
 const EXPIRY_MASK: u64 = (1 << EXPIRY_BITS) - 1;
 const EXPIRY_SHIFT: u32 = 24;
-const STATE_SHIFT: u32 = 44;
-const VERSION_SHIFT: u32 = 48;
+const STATE_SHIFT: u32 = 46;
+const STATE_MASK: u64 = 0x7;
+const VERSION_SHIFT: u32 = 49;
+const VERSION_MASK: u64 = 0x7fff;
 const REAL_SERVER_MASK: u64 = (1 << 24) - 1;
 /// Marks the keys of clients among those of flows: no service has so high a number.
 const TEMPLATE: u32 = 1 << 31;
@@ -95,7 +100,7 @@ impl FlowKey {
     /// The lasting number of the virtual service.
     pub fn service(&self) -> u32 {
         let [.., a, b, c, d] = self.words[2].to_be_bytes();
-        u32::from_be_bytes([a, b, c, d])
+        u32::from_be_bytes([a, b, c, d]) & !TEMPLATE
     }
 }
 
@@ -158,7 +163,7 @@ impl Meta {
     /// The state, if there is an entry.
     #[inline]
     pub(super) fn state(self) -> Option<FlowState> {
-        match self.0 >> STATE_SHIFT & 0xf {
+        match self.0 >> STATE_SHIFT & STATE_MASK {
             2 => Some(FlowState::Unconfirmed),
             3 => Some(FlowState::Established),
             4 => Some(FlowState::Closing),
@@ -168,7 +173,7 @@ impl Meta {
 
     #[inline]
     pub(super) fn is_empty(self) -> bool {
-        self.0 >> STATE_SHIFT & 0xf == EMPTY
+        self.0 >> STATE_SHIFT & STATE_MASK == EMPTY
     }
 
     #[inline]
@@ -177,12 +182,12 @@ impl Meta {
         u32::try_from(self.0 & REAL_SERVER_MASK).unwrap_or(0)
     }
 
-    /// Seconds until it expires, 0 if it has. Times are compared modulo 2^20 seconds (twelve days), half of which is the
-    /// longest time that can be told; the sweep clears what has expired long before.
+    /// Seconds until it expires, 0 if it has. Times are compared modulo 2^22 seconds (48 days), of which 31 can be told;
+    /// the sweep clears what has expired long before the other 17 are over.
     #[inline]
     pub(super) fn left_s(self, now_s: u32) -> u32 {
         let left = (self.0 >> EXPIRY_SHIFT).wrapping_sub(u64::from(now_s)) & EXPIRY_MASK;
-        if left > EXPIRY_MASK / 2 { 0 } else { u32::try_from(left).unwrap_or(0) }
+        if left > u64::from(MAX_LIFE_S) { 0 } else { u32::try_from(left).unwrap_or(0) }
     }
 }
 
@@ -205,14 +210,14 @@ impl Slot {
     /// one line.
     #[inline]
     pub(super) fn differs_from(&self, key: &FlowKey) -> u64 {
-        let vacant = u64::from(self.meta().0 >> STATE_SHIFT & 0xf <= VACANT);
+        let vacant = u64::from(self.meta().0 >> STATE_SHIFT & STATE_MASK <= VACANT);
         self.key.iter().zip(&key.words).fold(vacant, |all, (word, wanted)| all | word.load(Ordering::Relaxed) ^ wanted)
     }
 
     /// The owner gives the slot to a flow.
     #[inline]
     pub(super) fn replace(&self, key: &FlowKey, state: FlowState, expires_s: u32, real_server: u32) {
-        let version = self.meta().version().wrapping_add(1) & 0xffff;
+        let version = self.meta().version().wrapping_add(1) & VERSION_MASK;
         self.meta.store(Meta::raw(version, VACANT, 0, 0).0, Ordering::Relaxed);
         // Readers that see a word of the new key see that the slot was vacant.
         fence(Ordering::Release);

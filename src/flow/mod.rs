@@ -9,7 +9,7 @@ mod memory;
 mod table;
 mod worker_flows;
 
-pub use entry::{FlowKey, FlowRecord, FlowState};
+pub use entry::{FlowKey, FlowRecord, FlowState, MAX_LIFE_S};
 pub use table::{
     Change, FlowCounts, FlowReader, FlowTable, Found, Gone, Inserted, Likely, MemoryKind, Room, connection_kind,
 };

@@ -318,17 +318,18 @@ impl FlowReader {
         places(self.set_mask, hash).find_map(|at| all.get(at)?.read(now_s).filter(|record| record.key == *key))
     }
 
-    /// All flows. Those that come or go meanwhile may or may not be among them.
+    /// All flows. Those that come or go meanwhile may or may not be among them. Clients that are kept somewhere are no
+    /// flows.
     pub fn iter(&self, now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
-        flows_in(self.shared.as_slice(), now_s)
+        self.in_slots(0..self.capacity(), now_s).filter(|record| !record.key.is_template())
     }
 
-    /// The flows in a range of slots, for a reader that goes through a large table bit by bit. Slots behind
-    /// [`Self::capacity`] have none.
+    /// The entries in a range of slots, flows and clients, for a reader that goes through a large table bit by bit. Slots
+    /// behind [`Self::capacity`] have none.
     pub fn in_slots(&self, slots: Range<usize>, now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
         let all = self.shared.as_slice();
         let end = slots.end.min(all.len());
-        flows_in(all.get(slots.start.min(end)..end).unwrap_or(&[]), now_s)
+        all.get(slots.start.min(end)..end).unwrap_or(&[]).iter().filter_map(move |slot| slot.read(now_s))
     }
 
     /// Slots of the table.
@@ -390,11 +391,6 @@ fn places(set_mask: usize, hash: u64) -> impl Iterator<Item = usize> {
     (0..LINES).map(move |line| home.line(line) * WAYS_PER_LINE).flat_map(|first| first..first + WAYS_PER_LINE)
 }
 
-/// The flows in these slots. Clients that are kept somewhere are no flows.
-fn flows_in(slots: &[Slot], now_s: u32) -> impl Iterator<Item = FlowRecord> + '_ {
-    slots.iter().filter_map(move |slot| slot.read(now_s)).filter(|record| !record.key.is_template())
-}
-
 /// The slot of a line that has this key, as the owner sees it. Which of the two it is nobody can foresee, so that is
 /// computed and not branched on.
 #[inline(always)]
@@ -406,6 +402,7 @@ fn in_line<'a>(line: &'a Line, key: &FlowKey) -> Option<(&'a Slot, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_LIFE_S;
     use super::*;
     use crate::wire::{Family, Shape, Subject};
     use proptest::prelude::*;
@@ -469,7 +466,7 @@ mod tests {
         #[test]
         fn agrees_with_a_map_but_for_what_it_says_it_evicts(
             steps in prop::collection::vec(step(), 0..200),
-            start in prop::sample::select(vec![0u32, 1 << 20, u32::MAX - 30]),
+            start in prop::sample::select(vec![0u32, 1 << 22, u32::MAX - 30]),
         ) {
             let mut table = FlowTable::new(16).unwrap();
             let reader = table.reader();
@@ -526,6 +523,24 @@ mod tests {
                 }
                 let counts = reader.count(now_s);
                 prop_assert!(counts.unconfirmed <= reader.capacity() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_lives_for_31_days_and_is_gone_for_as_long_as_a_sweep_may_take() {
+        for start in [0, (1 << 22) - 100, u32::MAX - 100] {
+            let mut table = FlowTable::new(16).unwrap();
+            let entry = change(FlowState::Established, MAX_LIFE_S, 0xff_ffff);
+            table.insert(hash(1), &key(1), start, entry);
+            let left = |after_s: u32| {
+                let record = table.reader().get(hash(1), &key(1), start.wrapping_add(after_s));
+                record.map(|record| (record.state, record.left_s, record.real_server))
+            };
+            assert_eq!(left(0), Some((FlowState::Established, MAX_LIFE_S, 0xff_ffff)));
+            assert_eq!(left(MAX_LIFE_S - 1), Some((FlowState::Established, 1, 0xff_ffff)));
+            for days_later in [0, 1, 10, 17] {
+                assert_eq!(left(MAX_LIFE_S + days_later * 86_400), None, "{days_later} days later");
             }
         }
     }

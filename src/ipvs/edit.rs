@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use super::command::{Command, Netmask, ServerOptions, ServiceOptions, Timeouts};
 use super::rules::Rule;
-use super::{Refusal, common_timeouts};
 use crate::config::edit::{Change, Settings};
-use crate::control::schema::ServiceDocument;
 use crate::service::ServiceKey;
 
 /// The configuration's key for what is hashed by `mh` and `sh`, and its values.
@@ -21,28 +19,6 @@ pub(super) const WEIGHT: &str = "weight";
 pub(super) const UPPER_THRESHOLD: &str = "upper_threshold";
 pub(super) const LOWER_THRESHOLD: &str = "lower_threshold";
 
-/// Timeouts of IPVS and of pointsman where none are set.
-pub const DEFAULT_TIMEOUTS: Timeouts = Timeouts { tcp_s: 900, tcp_fin_s: 120, udp_s: 300 };
-
-/// What of the director must be known to translate commands: in IPVS timeouts are those of the machine, here each
-/// service has its own.
-#[derive(Clone, Debug, Default)]
-pub struct KnownTimeouts {
-    services: Vec<ServiceKey>,
-    /// What the services have in common, which new ones get, too.
-    common: Option<Timeouts>,
-}
-
-impl KnownTimeouts {
-    /// Of the services that a director has.
-    #[must_use]
-    pub fn of(services: &[ServiceDocument]) -> Self {
-        let key =
-            |ServiceDocument(document): &ServiceDocument| serde_json::from_value(Value::Object(document.clone())).ok();
-        Self { services: services.iter().filter_map(key).collect(), common: common_timeouts(services) }
-    }
-}
-
 /// Changes, and which rule each of them comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PreparedChanges {
@@ -52,25 +28,18 @@ pub struct PreparedChanges {
     pub rules: Vec<usize>,
 }
 
-/// The changes that rules ask for, in their order.
-///
-/// # Errors
-/// What pointsman does not have, with the position of the rule.
-pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (usize, Refusal)> {
+/// The changes that rules ask for, in their order. `services` are those that the director has: in IPVS timeouts are those
+/// of the machine, so what a service has of its own goes where they are set.
+#[must_use]
+pub fn edits(rules: &[Rule], services: &[ServiceKey]) -> PreparedChanges {
     let mut prepared = PreparedChanges::default();
-    let mut known = known;
-    let mut set_for_nobody = None;
+    let mut with_own = services.to_vec();
     for (position, rule) in rules.iter().enumerate() {
         match &rule.command {
             Command::AddService(service, options) => {
                 // Of a service that is cleared and added again in one step the keys stay that no option stands for.
                 let mut settings = service_settings(options);
                 settings.insert("persistence".to_owned(), Value::Null);
-                if let Some(timeouts) = known.common.filter(|timeouts| *timeouts != DEFAULT_TIMEOUTS) {
-                    settings.extend(timeout_settings(timeouts));
-                }
-                known.services.push(*service);
-                set_for_nobody = None;
                 prepared.changes.push(Change::AddService { service: *service, settings });
             }
             Command::EditService(service, options) => {
@@ -81,11 +50,11 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
                 prepared.changes.push(Change::EditService { service: *service, settings });
             }
             Command::DeleteService(service) => {
-                known.services.retain(|known| known != service);
+                with_own.retain(|known| known != service);
                 prepared.changes.push(Change::DeleteService { service: *service });
             }
             Command::Clear => {
-                known.services.clear();
+                with_own.clear();
                 prepared.changes.push(Change::Clear { keep_settings: true });
             }
             Command::AddServer(service, server) => {
@@ -100,43 +69,21 @@ pub fn edits(rules: &[Rule], known: KnownTimeouts) -> Result<PreparedChanges, (u
                 prepared.changes.push(Change::DeleteRealServer { service: *service, address: *address });
             }
             Command::SetTimeouts(timeouts) => {
-                known.set(*timeouts, &mut prepared.changes);
-                set_for_nobody = known.services.is_empty().then_some(position);
+                let settings = timeout_settings(*timeouts);
+                let none: Settings = settings.keys().map(|key| (key.clone(), Value::Null)).collect();
+                prepared.changes.push(Change::EditDirector { settings });
+                let services = with_own.iter();
+                let edit = |service: &ServiceKey| Change::EditService { service: *service, settings: none.clone() };
+                prepared.changes.extend(services.map(edit));
             }
             _ => {}
         }
         prepared.rules.resize(prepared.changes.len(), position);
     }
-    match set_for_nobody {
-        Some(position) => Err((position, no_service_to_set())),
-        None => Ok(prepared),
-    }
+    prepared
 }
 
-fn no_service_to_set() -> Refusal {
-    Refusal::by_ipvs(
-        "there is no virtual service whose timeouts could be set: each service has its own; add services first (those \
-         that are added later get what all have in common)",
-    )
-}
-
-impl KnownTimeouts {
-    fn set(&mut self, timeouts: Timeouts, changes: &mut Vec<Change>) {
-        let settings = timeout_settings(timeouts);
-        for service in &self.services {
-            changes.push(Change::EditService { service: *service, settings: settings.clone() });
-        }
-        let old = self.common.unwrap_or(DEFAULT_TIMEOUTS);
-        let kept = |new, old| if new == 0 { old } else { new };
-        self.common = Some(Timeouts {
-            tcp_s: kept(timeouts.tcp_s, old.tcp_s),
-            tcp_fin_s: kept(timeouts.tcp_fin_s, old.tcp_fin_s),
-            udp_s: kept(timeouts.udp_s, old.udp_s),
-        });
-    }
-}
-
-/// Those that are not 0.
+/// Those that are not 0, which leaves a timeout as it is.
 fn timeout_settings(timeouts: Timeouts) -> Settings {
     let named = [
         ("tcp_timeout_s", timeouts.tcp_s),

@@ -6,14 +6,12 @@ use super::address::{self, Named};
 use super::command::{
     Command, Counted, ListWhat, Listing, Netmask, ServerOptions, ServiceFlags, ServiceOptions, Timeouts,
 };
-use super::legal::{self, Kind};
+use super::legal;
 use super::popt::{Given, Opt, Scanned, scan};
 use super::{Refusal, SCHEDULERS};
-use crate::config::{MAX_THRESHOLD, MAX_WEIGHT};
+use crate::config::{MAX_THRESHOLD, MAX_TIMEOUT_S, MAX_WEIGHT};
 use crate::service::{Protocol, ServiceKey};
 
-/// Longest timeout, 31 days, in seconds.
-const MAX_TIMEOUT_S: i64 = 86_400 * 31;
 /// Timeout of `-p` without one, in seconds.
 const DEFAULT_PERSISTENCE_S: u32 = 360;
 /// The scheduler where none is named.
@@ -36,7 +34,7 @@ pub fn parse(program: &str, arguments: &[String]) -> Result<Command, Refusal> {
             let what = if command.option == Opt::StartDaemon { "start-daemon parameter" } else { "start_daemon" };
             return Err(Refusal::line(format!("illegal {what} specified")));
         }
-        option if Kind::of(option).is_some() || matches!(option, Opt::Sort | Opt::Ipv6) => {
+        option if option.kind().is_some() || matches!(option, Opt::Sort | Opt::Ipv6) => {
             return Err(Refusal::try_help(program));
         }
         _ => {}
@@ -68,14 +66,14 @@ fn timeouts(words: &mut &[&str]) -> Result<Timeouts, Refusal> {
 }
 
 fn timeout(text: &str, least: i64) -> Result<u32, Refusal> {
-    let number = address::number(text, least, MAX_TIMEOUT_S).and_then(|number| u32::try_from(number).ok());
+    let number = address::number(text, least, MAX_TIMEOUT_S.into()).and_then(|number| u32::try_from(number).ok());
     number.ok_or_else(|| Refusal::line(format!("invalid timeout value `{text}' specified")))
 }
 
 /// What the options of a line have said so far.
 #[derive(Debug, Default)]
 struct Line {
-    kinds: Vec<Kind>,
+    kinds: Vec<Opt>,
     service: Option<(Target, Named)>,
     scheduler: Option<String>,
     flags: Option<String>,
@@ -85,6 +83,7 @@ struct Line {
     engine: Option<String>,
     server: Option<Named>,
     forward: Option<Opt>,
+    tunnel: Option<String>,
     weight: Option<u32>,
     upper_threshold: u32,
     lower_threshold: u32,
@@ -101,7 +100,7 @@ enum Target {
 
 impl Line {
     fn take(&mut self, given: &Given<'_>) -> Result<(), Refusal> {
-        if let Some(kind) = Kind::of(given.option) {
+        if let Some(kind) = given.option.kind() {
             if self.kinds.contains(&kind) {
                 return Err(Refusal::line(format!("multiple '{}' options specified", kind.name())));
             }
@@ -146,12 +145,17 @@ impl Line {
             Opt::UThreshold => self.upper_threshold = threshold(argument, "u_threshold")?,
             Opt::LThreshold => self.lower_threshold = threshold(argument, "l_threshold")?,
             Opt::TunType if !matches!(argument, "ipip" | "gue" | "gre") => return Err(illegal("tunnel type")),
+            Opt::TunType => self.tunnel = Some(argument.to_owned()),
             Opt::TunPort if address::number(argument, 1, 65_535).is_none() => return Err(illegal("tunnel port")),
             Opt::Syncid if address::number(argument, 0, 255).is_none() => return Err(illegal("syncid")),
-            option if Kind::of(option).is_some() || matches!(option, Opt::Sort | Opt::Ipv6) => {
-                self.take_listing(option)
+            Opt::McastPort if address::number(argument, 1, 65_535).is_none() => return Err(illegal("mcast-port")),
+            Opt::McastTtl if address::number(argument, 1, 255).is_none() => return Err(illegal("mcast-ttl")),
+            Opt::SyncMaxlen if address::number(argument, 1, 65_535 - 20 - 8).is_none() => {
+                return Err(illegal("sync-maxlen"));
             }
-            _ => return Err(Refusal::line(format!("invalid option `{}'", given.word))),
+            option if option.kind().is_some() || matches!(option, Opt::Sort | Opt::Ipv6) => self.take_listing(option),
+            // A second command; of one with an argument ipvsadm names that.
+            _ => return Err(Refusal::line(format!("invalid option `{}'", given.argument.unwrap_or(given.word)))),
         }
         Ok(())
     }
@@ -269,13 +273,20 @@ impl Line {
     }
 
     fn check_server(&self) -> Result<(), Refusal> {
-        let direct = !matches!(self.forward, Some(Opt::Ipip | Opt::Masquerading));
         let (Some((_, service)), Some(server)) = (self.service, self.server) else { return Ok(()) };
         if service.address.is_ipv4() != server.address.is_ipv4() && self.forward != Some(Opt::Ipip) {
             return Err(Refusal::line("Different address family is allowed only for tunneling servers"));
         }
-        if direct && self.kinds.iter().any(|kind| kind.is_of_tunnel()) {
+        if self.forward != Some(Opt::Ipip) && self.kinds.iter().any(|kind| *kind >= Opt::TunType) {
             return Err(Refusal::line("Tunnel options conflict with forward method"));
+        }
+        let of_gue = |kind: &&Opt| **kind > Opt::TunType;
+        if self.forward == Some(Opt::Ipip)
+            && self.tunnel.as_deref().is_none_or(|tunnel| tunnel == "ipip")
+            && let Some(option) = self.kinds.iter().filter(of_gue).min()
+        {
+            let option = option.name();
+            return Err(Refusal::line(format!("Illegal '{option}' option with the 'ipip' tunnel type")));
         }
         let (option, method) = match self.forward {
             Some(Opt::Ipip) => ("-i", "tunneling"),
@@ -353,10 +364,10 @@ impl Line {
         let has = |kind| self.kinds.contains(&kind);
         // The first of these holds, as in ipvsadm.
         let order = [
-            (Kind::Stats, Counted::Stats),
-            (Kind::Rate, Counted::Rate),
-            (Kind::Thresholds, Counted::Thresholds),
-            (Kind::PersistentConn, Counted::Persistent),
+            (Opt::Stats, Counted::Stats),
+            (Opt::Rate, Counted::Rate),
+            (Opt::Thresholds, Counted::Thresholds),
+            (Opt::PersistentConn, Counted::Persistent),
         ];
         let counted = order.iter().find(|(kind, _)| has(*kind)).map_or(Counted::Weights, |(_, counted)| *counted);
         let what = service.map_or_else(|| self.listing.what.clone(), ListWhat::Service);

@@ -1,5 +1,7 @@
 //! Listings, column for column as ipvsadm 1.31 prints them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::{self, Write};
 
 use super::address::Names;
@@ -87,19 +89,38 @@ pub fn list_timeouts(timeouts: Timeouts) -> String {
     format!("Timeout (tcp tcpfin udp): {tcp_s} {tcp_fin_s} {udp_s}\n")
 }
 
-/// `-L -c`
+/// `-L -c`. What persistence keeps of a client is what IPVS calls a template; each worker may keep it, and it is listed
+/// once.
 #[must_use]
-pub fn list_connections(flows: &[FlowEntry], names: &Names) -> String {
-    let mut out = format!(
-        "IPVS connection entries\npro expire {:<11} {:<18} {:<18} {}\n",
-        "state", "source", "virtual", "destination"
-    );
+pub fn list_connections(flows: &[FlowEntry], listing: &Listing, names: &Names) -> String {
+    let mut out = format!("IPVS connection entries\npro expire {:<11} {:<18} {:<18} ", "state", "source", "virtual");
+    out.push_str(match listing.counted {
+        // The titles are wider, and nothing is below them but for persistence engines.
+        Counted::Persistent => "destination        pe name          pe_data\n",
+        _ => "destination\n",
+    });
+    let mut longest: HashMap<_, u32> = HashMap::new();
+    for client in flows.iter().filter(|flow| flow.is_client) {
+        let left_s = longest.entry((&client.service, client.client)).or_default();
+        *left_s = client.expires_in_s.max(*left_s);
+    }
     for flow in flows {
+        if flow.is_client {
+            match longest.entry((&flow.service, flow.client)) {
+                Entry::Occupied(left_s) if *left_s.get() == flow.expires_in_s => {
+                    left_s.remove();
+                }
+                _ => continue,
+            }
+        }
         let (Some(key), Some(server)) = (flow.service.as_deref().and_then(service_key), flow.real_server) else {
             continue;
         };
         let (word, state) = match (key.protocol, flow.state) {
+            (Protocol::Udp, _) if flow.is_client => ("UDP", "NONE"),
             (Protocol::Udp, _) => ("UDP", "UDP"),
+            (Protocol::Tcp, FlowState::Unconfirmed) if flow.is_client => ("TCP", "NONE"),
+            (Protocol::Tcp, _) if flow.is_client => ("TCP", "ASSURED"),
             (Protocol::Tcp, FlowState::Unconfirmed) => ("TCP", "SYN_RECV"),
             (Protocol::Tcp, FlowState::Established) => ("TCP", "ESTABLISHED"),
             (Protocol::Tcp, FlowState::Closing) => ("TCP", "FIN_WAIT"),

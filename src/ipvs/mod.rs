@@ -16,20 +16,18 @@ mod list;
 mod popt;
 mod rules;
 mod table;
-mod zero;
 
 pub use address::Names;
 pub use command::{
     Command, Counted, ListWhat, Listing, Netmask, ServerOptions, ServiceFlags, ServiceOptions, Timeouts,
 };
-pub use edit::{DEFAULT_TIMEOUTS, KnownTimeouts, PreparedChanges, edits, unsaid};
+pub use edit::{PreparedChanges, edits, unsaid};
 pub use help::{USAGE, VERSION};
 pub use import::{Imported, import};
 pub use line::parse;
 pub use list::{list_connections, list_table, list_timeouts, save};
 pub use rules::{Rule, read_rules};
-pub use table::{Connections, Counts, ServerRow, ServiceRow, Table, common_timeouts};
-pub use zero::Zeroed;
+pub use table::{Connections, Counts, ServerRow, ServiceRow, Table, director_timeouts};
 
 /// Exit code where the command line is wrong.
 pub const BAD_LINE: u8 = 2;

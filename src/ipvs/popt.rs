@@ -1,8 +1,9 @@
 //! Command lines as ipvsadm's option parser, popt, takes them: clustered short options, arguments that follow in the
 //! same word or in the next one, `--long=argument`, `--` as the end of options, and no abbreviations.
 
-/// An option of ipvsadm. The names are those of its long forms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An option of ipvsadm. The names are those of its long forms; the order of those behind the commands is that in which
+/// ipvsadm looks whether they go with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Opt {
     AddService,
     EditService,
@@ -20,6 +21,10 @@ pub(super) enum Opt {
     Save,
     StartDaemon,
     StopDaemon,
+    Sort,
+    Ipv6,
+    Numeric,
+    Connection,
     TcpService,
     UdpService,
     SctpService,
@@ -28,16 +33,13 @@ pub(super) enum Opt {
     Persistent,
     Netmask,
     RealServer,
+    Gatewaying,
     Masquerading,
     Ipip,
-    Gatewaying,
     Weight,
     UThreshold,
     LThreshold,
-    Numeric,
-    Connection,
     McastInterface,
-    Syncid,
     Timeout,
     Daemon,
     Stats,
@@ -45,9 +47,8 @@ pub(super) enum Opt {
     Thresholds,
     PersistentConn,
     NoSort,
-    Sort,
+    Syncid,
     Exact,
-    Ipv6,
     Ops,
     PersistenceEngine,
     SchedFlags,
@@ -61,6 +62,27 @@ pub(super) enum Opt {
     TunNocsum,
     TunCsum,
     TunRemcsum,
+}
+
+impl Opt {
+    /// The option that stands for it where options are counted: a service and a forwarding method can each be said in
+    /// several ways. `None` for commands and for what goes with anything.
+    pub(super) fn kind(self) -> Option<Self> {
+        match self {
+            Self::UdpService | Self::SctpService | Self::FwmarkService => Some(Self::TcpService),
+            Self::Masquerading | Self::Ipip => Some(Self::Gatewaying),
+            option => (option > Self::Ipv6).then_some(option),
+        }
+    }
+
+    /// What it is called in ipvsadm's messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::TcpService => "service-address",
+            Self::Gatewaying => "forwarding-method",
+            option => OPTIONS.iter().find(|(.., known, _)| *known == option).map_or("", |(long, ..)| long),
+        }
+    }
 }
 
 /// Whether an option has an argument.
@@ -250,6 +272,9 @@ fn short_options<'a>(
         let &(.., option, takes) = known.ok_or(UNKNOWN)?;
         let attached = letters.as_str();
         if takes == Nothing {
+            if attached.starts_with('=') {
+                return Err(UNWANTED);
+            }
             options.push(Given { option, word, argument: None });
             continue;
         }

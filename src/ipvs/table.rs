@@ -2,16 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::command::{Netmask, ServiceFlags, Timeouts};
 use super::edit::{
     HASH_BY, HASH_BY_CLIENT, LOWER_THRESHOLD, PERSISTENCE_NETMASK, PERSISTENCE_TIMEOUT, UPPER_THRESHOLD, WEIGHT,
 };
-use crate::control::schema::ServiceDocument;
+use crate::control::schema::{ConfigDocument, ServiceDocument};
+use crate::control::zero::{Counted, Zeroed};
 use crate::service::ServiceKey;
-use crate::stats::report::{ConnectionsReport, RealServerReport, Report, Traffic, VirtualServiceReport};
+use crate::stats::report::{ConnectionsReport, RealServerReport, Report, VirtualServiceReport};
 
 /// Bytes of an Ethernet header, which IPVS does not count.
 const ETHERNET_BYTES: u64 = 14;
@@ -73,7 +73,7 @@ pub struct Connections {
 }
 
 /// What is counted, or what is counted in a second. Direct routing sees nothing of what goes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connections that began.
     pub connections: u64,
@@ -104,6 +104,20 @@ impl Table {
     #[must_use]
     pub fn service(&self, key: ServiceKey) -> Option<&ServiceRow> {
         self.services.iter().find(|row| row.key == key)
+    }
+
+    /// Without what had been counted when counters were zeroed.
+    #[must_use]
+    pub fn since_zeroed(mut self, zeroed: &Zeroed) -> Self {
+        for row in &mut self.services {
+            let Some(marks) = zeroed.services.get(&row.key.to_string()) else { continue };
+            row.counts = row.counts.since(marks.counted.into());
+            for server in &mut row.servers {
+                let mark = marks.real_servers.get(&server.address).copied().unwrap_or_default();
+                server.counts = server.counts.since(mark.into());
+            }
+        }
+        self
     }
 
     /// What was counted in each second since `before`, which was read `seconds` earlier.
@@ -183,16 +197,18 @@ fn connections(server: &RealServerReport) -> Connections {
 }
 
 fn service_counts(service: &VirtualServiceReport) -> Counts {
-    Counts { connections: service.connections.begun, ..traffic(service.tx) }
+    Counted::of(&service.connections, service.tx).into()
 }
 
 fn server_counts(server: &RealServerReport) -> Counts {
-    Counts { connections: server.connections.begun, ..traffic(server.tx) }
+    Counted::of(&server.connections, server.tx).into()
 }
 
-fn traffic(traffic: Traffic) -> Counts {
-    let Traffic { packets, bytes } = traffic;
-    Counts { connections: 0, packets, bytes: bytes.saturating_sub(packets.saturating_mul(ETHERNET_BYTES)) }
+impl From<Counted> for Counts {
+    fn from(counted: Counted) -> Self {
+        let Counted { connections, packets, bytes } = counted;
+        Self { connections, packets, bytes: bytes.saturating_sub(packets.saturating_mul(ETHERNET_BYTES)) }
+    }
 }
 
 /// A mask as the configuration has it: leading bits, or an IPv4 mask.
@@ -213,21 +229,22 @@ fn netmask(value: &Value, vip: IpAddr) -> Option<Netmask> {
     }
 }
 
-/// The timeouts of a service.
-fn timeouts(document: &Map<String, Value>) -> Option<Timeouts> {
-    Some(Timeouts {
-        tcp_s: number_of(document, "tcp_timeout_s")?,
-        tcp_fin_s: number_of(document, "tcp_fin_timeout_s")?,
-        udp_s: number_of(document, "udp_timeout_s")?,
-    })
-}
-
-/// The timeouts that all services have; `None` if they differ or there is no service.
+/// The timeouts that a configuration has for all services, and the names of the services that have others.
 #[must_use]
-pub fn common_timeouts(services: &[ServiceDocument]) -> Option<Timeouts> {
-    let mut all = services.iter().map(|ServiceDocument(document)| timeouts(document));
-    let first = all.next()??;
-    all.all(|other| other == Some(first)).then_some(first)
+pub fn director_timeouts(config: &ConfigDocument) -> Option<(Timeouts, Vec<String>)> {
+    let ConfigDocument(config) = config;
+    let of = |document: &Map<String, Value>| {
+        Some(Timeouts {
+            tcp_s: number_of(document, "tcp_timeout_s")?,
+            tcp_fin_s: number_of(document, "tcp_fin_timeout_s")?,
+            udp_s: number_of(document, "udp_timeout_s")?,
+        })
+    };
+    let all = of(config.get("director")?.as_object()?)?;
+    let services = config.get("virtual_service").and_then(Value::as_array).into_iter().flatten();
+    let others = services.filter(|service| service.as_object().and_then(of) != Some(all));
+    let key = |service: &Value| serde_json::from_value(service.clone()).ok();
+    Some((all, others.filter_map(key).map(|key: ServiceKey| key.to_string()).collect()))
 }
 
 fn number_of(document: &Map<String, Value>, key: &str) -> Option<u32> {

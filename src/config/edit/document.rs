@@ -11,6 +11,7 @@ use super::{Change, ChangeError, Settings};
 use crate::config;
 use crate::service::{Protocol, ServiceKey};
 
+const DIRECTOR: &str = "director";
 const VIRTUAL_SERVICE: &str = "virtual_service";
 const REAL_SERVER: &str = "real_server";
 /// The keys that name a virtual service.
@@ -22,6 +23,7 @@ const NAME_OF_REAL_SERVER: [&str; 1] = ["address"];
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mark {
     Nothing,
+    Director,
     Service(usize),
     RealServer(usize, usize),
 }
@@ -112,6 +114,10 @@ impl Document {
         match change {
             // Handled before the document was read.
             Change::Replace { .. } => Ok(Mark::Nothing),
+            Change::EditDirector { settings } => {
+                merge(self.director()?, settings, DIRECTOR)?;
+                Ok(Mark::Director)
+            }
             Change::Clear { keep_settings } => {
                 self.services.clear(*keep_settings);
                 Ok(Mark::Nothing)
@@ -173,6 +179,7 @@ impl Document {
         let service = |at: usize| Some(format!("{VIRTUAL_SERVICE}[{}]", places.get(at).copied()??));
         let path = |mark: &Mark| match *mark {
             Mark::Nothing => None,
+            Mark::Director => Some(DIRECTOR.to_owned()),
             Mark::Service(at) => service(at),
             Mark::RealServer(at, member) => {
                 let member = member_places.get(&at).map_or(Some(member), |places| places.get(member).copied()?)?;
@@ -232,6 +239,21 @@ impl Document {
 
     fn position(&self, service: ServiceKey) -> Result<usize, ChangeError> {
         self.services.positions.get(&service).copied().ok_or(ChangeError::NoService(service))
+    }
+
+    /// The table of the director, which is made, in front of all others, if it is not there.
+    fn director(&mut self) -> Result<&mut Table, ChangeError> {
+        let no_table = || ChangeError::Value { key: DIRECTOR.to_owned(), problem: "is not a table" };
+        let root = self.document.as_table_mut();
+        if !root.get(DIRECTOR).is_some_and(Item::is_table) {
+            let mut table = match root.remove(DIRECTOR) {
+                None => Table::new(),
+                Some(inline) => inline.into_table().map_err(|_| no_table())?,
+            };
+            table.set_position(Some(-1));
+            root.insert(DIRECTOR, Item::Table(table));
+        }
+        root.get_mut(DIRECTOR).and_then(Item::as_table_mut).ok_or_else(no_table)
     }
 
     fn service(&mut self, at: usize) -> Option<&mut Table> {

@@ -34,6 +34,11 @@ pub enum Change {
         /// The document, in TOML.
         document: String,
     },
+    /// Sets keys of the director as a whole. Those that need a restart are only noted.
+    EditDirector {
+        /// The keys that change.
+        settings: Settings,
+    },
     /// Takes all virtual services away.
     Clear {
         /// Whether a service or a real server that the same batch adds again keeps the keys that it is not given:

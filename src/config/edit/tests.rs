@@ -193,6 +193,27 @@ fn clearing_keeps_the_rest() {
     assert!(text.ends_with("# The end.\n"), "{text}");
 }
 
+#[test]
+fn keys_of_the_director_are_set_and_taken_away() {
+    let change = |pairs| Change::EditDirector { settings: settings(pairs) };
+    let text =
+        edit(&[change(json!({ "tcp_timeout_s": 600, "udp_timeout_s": 60 })), change(json!({ "udp_timeout_s": null }))]);
+    let director = config(&text).director;
+    assert_eq!((director.tcp_timeout_s, director.udp_timeout_s), (600, 300));
+    assert!(text.contains("secret = \"x\" # of all directors\n"), "{text}");
+    for (start, expected) in [
+        ("", "[director]\ntcp_timeout_s = 600\n"),
+        ("[[interface]]\nname = \"eth0\"\n", "[director]\ntcp_timeout_s = 600\n[[interface]]\nname = \"eth0\"\n"),
+        ("director = { secret = \"x\" }\n", "[director]\nsecret = \"x\"\ntcp_timeout_s = 600\n"),
+    ] {
+        let made = apply(start, &[change(json!({ "tcp_timeout_s": 600 }))]).unwrap();
+        assert_eq!(made.text, expected);
+        assert_eq!(made.author_of("director.tcp_timeout_s"), Some((0, "tcp_timeout_s")));
+    }
+    let no_table = apply("director = 5\n", &[change(json!({ "tcp_timeout_s": 600 }))]).unwrap_err().error;
+    assert!(matches!(no_table, ChangeError::Value { .. }), "{no_table}");
+}
+
 /// Names from small sets, so that changes meet.
 fn change() -> impl Strategy<Value = Change> {
     let services = ["tcp 192.0.2.1:80", "tcp 192.0.2.1:443", "udp 192.0.2.2:53", "tcp 192.0.2.3:0"];
@@ -221,7 +242,7 @@ fn model(state: &mut Model, change: &Change) -> bool {
     };
     let place = |state: &Model, wanted: &ServiceKey| state.iter().position(|(key, ..)| key == wanted);
     match change {
-        Change::Replace { .. } => false,
+        Change::Replace { .. } | Change::EditDirector { .. } => false,
         Change::Clear { .. } => {
             state.clear();
             true

@@ -22,7 +22,9 @@ use super::edit::HIDDEN;
 use super::error::Findings;
 use super::raw::{RawConfig, RawDirector};
 use super::reader::{Field, Place, quoted};
-use super::{Config, DirectorConfig, MAX_VIRTUAL_SERVICES, NoSocketAction, SoftirqMeasurement, StatsFormat, size};
+use super::{
+    Config, DirectorConfig, MAX_TIMEOUT_S, MAX_VIRTUAL_SERVICES, NoSocketAction, SoftirqMeasurement, StatsFormat, size,
+};
 
 /// `sun_path` of a Unix socket holds 108 bytes, the last of them zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -40,7 +42,7 @@ pub(super) fn validate(raw: &RawConfig<'_>, findings: &Findings) -> Config {
     let interfaces = interface::interfaces(&raw.interfaces, findings);
     let director = director(raw.director.as_ref(), findings);
     Config {
-        virtual_services: service::services(&raw.virtual_services, &interfaces, director.announce, findings),
+        virtual_services: service::services(&raw.virtual_services, &interfaces, &director, findings),
         director,
         interfaces,
     }
@@ -102,6 +104,9 @@ fn director(raw: Option<&RawDirector<'_>>, findings: &Findings) -> DirectorConfi
     if let Some(at_start) = &raw.announce_at_start {
         director.announce_at_start = at_start.value;
     }
+    check.number(raw.tcp_timeout_s.as_ref(), 1..=MAX_TIMEOUT_S.into(), &mut director.tcp_timeout_s);
+    check.number(raw.tcp_fin_timeout_s.as_ref(), 1..=MAX_TIMEOUT_S.into(), &mut director.tcp_fin_timeout_s);
+    check.number(raw.udp_timeout_s.as_ref(), 1..=MAX_TIMEOUT_S.into(), &mut director.udp_timeout_s);
     director
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Check;
 use crate::config::raw::RawVirtualService;
 use crate::config::reader::{Field, WordOr, quoted};
-use crate::config::{HashBy, Persistence, Scheduler};
+use crate::config::{HashBy, MAX_TIMEOUT_S, Persistence, Scheduler};
 
 /// The schedulers of LVS that are not here, so that their names are not taken for slips of the pen.
 const OTHERS_OF_LVS: [(&str, &str); 8] = [
@@ -33,7 +33,7 @@ pub(super) fn service(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, check: C
     let words = [("none", Persistence::None), ("client", Persistence::Client)];
     check.word(raw.persistence.as_ref(), &words, &mut persistence);
     let mut timeout_s = 0;
-    check.number(raw.persistence_timeout_s.as_ref(), 1..=432_000, &mut timeout_s);
+    check.number(raw.persistence_timeout_s.as_ref(), 1..=MAX_TIMEOUT_S.into(), &mut timeout_s);
     let persistence_timeout_s = (timeout_s > 0).then_some(timeout_s);
     let netmask = netmask(raw, vip, check);
     if let Some(field) = raw.persistence_netmask.as_ref().filter(|_| raw.persistence_timeout_s.is_none()) {

@@ -14,8 +14,8 @@ use crate::config::prime;
 use crate::config::raw::{RawRealServer, RawVirtualService};
 use crate::config::reader::{Field, quoted};
 use crate::config::{
-    Announce, DEFAULT_TABLE_SIZE, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_THRESHOLD, MAX_WEIGHT,
-    RealServerConfig, VirtualServiceConfig,
+    DEFAULT_TABLE_SIZE, DirectorConfig, FallbackConfig, MAX_REAL_SERVERS, MAX_TABLE_SIZE, MAX_THRESHOLD, MAX_TIMEOUT_S,
+    MAX_WEIGHT, RealServerConfig, VirtualServiceConfig,
 };
 use crate::service::{Protocol, ServiceKey};
 use crate::wire::MacAddress;
@@ -34,7 +34,7 @@ struct Taken<'a> {
 pub(super) fn services(
     raw: &[RawVirtualService<'_>],
     interfaces: &[InterfaceConfig],
-    announce: Announce,
+    director: &DirectorConfig,
     findings: &Findings,
 ) -> Vec<VirtualServiceConfig> {
     let vips: Vec<Option<IpAddr>> =
@@ -60,7 +60,7 @@ pub(super) fn services(
             let message = format!("{key} is virtual_service[{first}] already; give both sets of real servers to one");
             findings.refuse(raw.place.at, raw.place.path.clone(), message);
         }
-        let settings = settings(raw, vip, check);
+        let settings = settings(raw, vip, director, check);
         let quic = quic::service(raw, check);
         let real_servers = real_servers(raw, vip, quic, &taken, findings);
         let health_checks = health::checks(&raw.health_checks, &raw.place, port_of(raw), findings);
@@ -91,7 +91,7 @@ pub(super) fn services(
                 quorum: availability.quorum,
                 quorum_hysteresis: availability.quorum_hysteresis,
                 fallback,
-                announce: announced.get(&key.vip).copied().unwrap_or(announce),
+                announce: announced.get(&key.vip).copied().unwrap_or(director.announce),
                 real_servers,
             });
         }
@@ -124,11 +124,12 @@ struct Settings {
     timeouts: [u32; 4],
 }
 
-fn settings(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, check: Check<'_>) -> Settings {
-    let mut timeouts = [900, 120, 300, 0];
+fn settings(raw: &RawVirtualService<'_>, vip: Option<IpAddr>, director: &DirectorConfig, check: Check<'_>) -> Settings {
+    let mut timeouts = [director.tcp_timeout_s, director.tcp_fin_timeout_s, director.udp_timeout_s, 0];
     let fields = [&raw.tcp_timeout_s, &raw.tcp_fin_timeout_s, &raw.udp_timeout_s, &raw.previous_table_s];
-    for ((timeout, field), least) in timeouts.iter_mut().zip(fields).zip([1, 1, 1, 0]) {
-        check.number(field.as_ref(), least..=86_400, timeout);
+    let ranges = [1..=MAX_TIMEOUT_S, 1..=MAX_TIMEOUT_S, 1..=MAX_TIMEOUT_S, 0..=86_400];
+    for ((timeout, field), range) in timeouts.iter_mut().zip(fields).zip(ranges) {
+        check.number(field.as_ref(), (*range.start()).into()..=(*range.end()).into(), timeout);
     }
     let table_size = table_size(raw.table_size.as_ref(), check);
     Settings { scheduling: scheduling::service(raw, vip, check), table_size, timeouts }

@@ -7,7 +7,7 @@ mod keepalived;
 use std::collections::BTreeSet;
 
 use super::command::Command;
-use super::edit::{KnownTimeouts, edits};
+use super::edit::edits;
 use super::line::parse;
 use super::rules::{self, Rule};
 use super::{BAD_LINE, Refusal};
@@ -89,7 +89,7 @@ fn of_rules(text: &str) -> Result<(String, Vec<String>), String> {
         }
     }
     let at_line = |position: usize, message: String| format!("line {}: {message}", taken[position].line);
-    let prepared = edits(&taken, KnownTimeouts::default()).map_err(|(at, why)| at_line(at, why.message))?;
+    let prepared = edits(&taken, &[]);
     let edited = apply("", &prepared.changes).map_err(|why| at_line(prepared.rules[why.position], why.to_string()))?;
     Ok((edited.text, warnings))
 }
