@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
 
 use super::value::{merge, tables_of};
-use super::{Change, ChangeError, Settings};
+use super::{Change, ChangeError, Settings, list};
 use crate::config;
 use crate::service::{Protocol, ServiceKey};
 
@@ -278,8 +278,9 @@ impl Document {
 }
 
 /// Adds an element to an array of tables, which is made if it is not there.
-fn push(parent: &mut Table, key: &str, table: Table) -> usize {
+fn push(parent: &mut Table, key: &str, mut table: Table) -> usize {
     if tables_of(parent, key).is_none() {
+        list::put_above(&mut table, &list::take_empty(parent, key));
         parent.insert(key, Item::ArrayOfTables(ArrayOfTables::new()));
     }
     let Some(tables) = tables_of(parent, key) else { return 0 };

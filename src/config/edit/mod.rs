@@ -5,6 +5,7 @@
 //! to the director. Keys and values pass through as they are: a key that the configuration knows needs no code here.
 
 mod document;
+mod list;
 mod secret;
 mod setting;
 mod value;

@@ -105,6 +105,112 @@ fn lists_of_inline_tables_are_edited_too() {
 }
 
 #[test]
+fn comments_in_inline_lists_stay_with_what_they_are_about() {
+    let head = "[[virtual_service]]\nvip = \"192.0.2.1\"\nport = 80\nprotocol = \"tcp\"\n";
+    let text = format!(
+        r#"{head}# The farm.
+real_server = [ # in rack 2
+    # The first.
+    {{ address = "192.0.2.10", weight = 3 }}, # the old machine
+    {{ address = "192.0.2.11" }} # the new one
+    , # bought in May
+    # In the cellar.
+    # Loud.
+    {{
+        # Its own.
+        address = "192.0.2.12", # not moved yet
+        weight = 2 # heavy
+        # For later.
+    }}, # the last
+    # {{ address = "192.0.2.13" }}, # comes in June
+] # That is all.
+
+# More.
+[[virtual_service]]
+vip = "192.0.2.2"
+port = 80
+protocol = "tcp"
+real_server = [ # none yet
+]
+"#
+    );
+    config(&text);
+    let edit_weight = Change::EditRealServer {
+        service: service("tcp 192.0.2.1:80"),
+        address: address("192.0.2.11"),
+        settings: settings(json!({ "weight": 7 })),
+    };
+    let add = Change::AddRealServer {
+        service: service("tcp 192.0.2.2:80"),
+        address: address("192.0.2.10"),
+        settings: Settings::new(),
+    };
+    let edited = apply(&text, &[edit_weight, add]).unwrap().text;
+    let server = "[[virtual_service.real_server]]";
+    let expected = format!(
+        r#"{head}
+# The farm.
+# That is all.
+# in rack 2
+# The first.
+{server} # the old machine
+address = "192.0.2.10"
+weight = 3
+
+{server} # the new one # bought in May
+address = "192.0.2.11"
+weight = 7
+
+# In the cellar.
+# Loud.
+{server} # the last
+# Its own.
+address = "192.0.2.12" # not moved yet
+weight = 2 # heavy
+# For later.
+# {{ address = "192.0.2.13" }}, # comes in June
+
+# More.
+[[virtual_service]]
+vip = "192.0.2.2"
+port = 80
+protocol = "tcp"
+
+# none yet
+{server}
+address = "192.0.2.10"
+"#
+    );
+    assert_eq!(edited, expected);
+    let weights = |text: &str| state_of(text).into_iter().flat_map(|(.., servers)| servers).map(|(_, weight)| weight);
+    assert_eq!(weights(&edited).collect::<Vec<_>>(), [3, 7, 2, 1]);
+    // What is deleted takes its comments along; those of the others stay.
+    let delete = Change::DeleteRealServer { service: service("tcp 192.0.2.1:80"), address: address("192.0.2.11") };
+    let rest = apply(&text, &[delete]).unwrap().text;
+    for (comment, stays) in
+        [("old machine", true), ("new one", false), ("May", false), ("cellar", true), ("June", true)]
+    {
+        assert_eq!(rest.contains(comment), stays, "{comment}: {rest}");
+    }
+}
+
+#[test]
+fn a_list_of_services_keeps_its_comments_too() {
+    let text = "virtual_service = [\n  # one\n  { vip = \"192.0.2.1\", port = 80, protocol = \"tcp\", real_server = [\n    { address = \"192.0.2.10\" }, # a\n    { address = \"192.0.2.11\" }, # b\n  ] }, # web\n]\n";
+    let service = service("tcp 192.0.2.1:80");
+    let timeout = Change::EditService { service, settings: settings(json!({ "tcp_timeout_s": 60 })) };
+    let weight =
+        Change::EditRealServer { service, address: address("192.0.2.11"), settings: settings(json!({ "weight": 7 })) };
+    for changes in [vec![timeout.clone()], vec![weight.clone()], vec![timeout, weight]] {
+        let edited = apply(text, &changes).unwrap().text;
+        config(&edited);
+        for comment in ["# one\n", "# a\n", "# b\n", "# web\n"] {
+            assert_eq!(edited.matches(comment).count(), 1, "{comment}{edited}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_changed_where_one_change_is_refused() {
     let web = service("tcp 192.0.2.1:80");
     let fine = Change::DeleteService { service: web };

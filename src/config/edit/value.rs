@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 use toml_edit::{Array, ArrayOfTables, InlineTable, Item, Table, TableLike, Value};
 
-use super::{ChangeError, Settings};
+use super::{ChangeError, Settings, list};
 use crate::config::{AcceptedKey, accepted_keys};
 
 /// Sets keys of a table; what is not named stays, and so do comments. `path` says which table it is, for the order of
@@ -40,14 +40,8 @@ pub(super) fn merge(table: &mut Table, settings: &Settings, path: &str) -> Resul
 
 /// The array of tables of a key, which may be written as a list of inline tables: it is then rewritten.
 pub(super) fn tables_of<'t>(table: &'t mut Table, key: &str) -> Option<&'t mut ArrayOfTables> {
-    let item = table.get_mut(key)?;
-    if item.is_value() {
-        match std::mem::take(item).into_array_of_tables() {
-            Ok(tables) => *item = Item::ArrayOfTables(tables),
-            Err(other) => *item = other,
-        }
-    }
-    item.as_array_of_tables_mut()
+    list::rewrite(table, key);
+    table.get_mut(key)?.as_array_of_tables_mut()
 }
 
 fn is_list_of_tables(elements: &[Json]) -> bool {
