@@ -57,11 +57,7 @@ fn picked(mut line: Line<'static>, width: usize) -> Line<'static> {
 }
 
 fn nothing(top: &Top, kind: Kind) -> &'static str {
-    match kind {
-        _ if !top.filter().is_empty() && kind != Kind::Workers => "none that the filter leaves",
-        Kind::Drops => "none",
-        _ => "none",
-    }
+    if top.filter().is_empty() || kind == Kind::Workers { "none" } else { "none that the filter leaves" }
 }
 
 /// Who speaks.

@@ -265,14 +265,14 @@ fn without_colour_all_is_said_all_the_same() {
 }
 
 /// Puts other numbers in the place of some, nulls where they may be, and control characters into names.
-fn spoil(value: &mut Value, random: &mut impl FnMut() -> u64) {
+fn spoil(value: &mut Value, random: &mut fastrand::Rng) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match name.as_str() {
-                    "hostname" | "service" | "egress" if random() % 4 == 0 => *value = "\u{1b}[2J\n\u{7}é漢字".into(),
-                    "p50" | "p99" | "next_hop" | "core" if random() % 4 == 0 => *value = Value::Null,
-                    "rates" | "workers" | "virtual_services" | "cpus" if random() % 16 == 0 => {
+                    "hostname" | "service" | "egress" if random.u8(..4) == 0 => *value = "\u{1b}[2J\n\u{7}é漢字".into(),
+                    "p50" | "p99" | "next_hop" | "core" if random.u8(..4) == 0 => *value = Value::Null,
+                    "rates" | "workers" | "virtual_services" | "cpus" if random.u8(..16) == 0 => {
                         *value = Value::Array(Vec::new());
                     }
                     _ => spoil(value, random),
@@ -281,19 +281,18 @@ fn spoil(value: &mut Value, random: &mut impl FnMut() -> u64) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, random)),
         Value::Number(number) if number.is_f64() => {
-            *value = [0.0, 1e-9, 3.7e18, 1e300][random() as usize % 4].into();
+            *value = [0.0, 1e-9, 3.7e18, 1e300][random.usize(..4)].into();
         }
-        Value::Number(number) if number.as_u64() > Some(u64::from(u16::MAX)) && random() % 3 == 0 => {
-            *value = [0, u64::MAX, random()][random() as usize % 3].into();
+        Value::Number(number) if number.as_u64() > Some(u64::from(u16::MAX)) && random.u8(..3) == 0 => {
+            *value = [0, u64::MAX, random.u64(..)][random.usize(..3)].into();
         }
         _ => {}
     }
 }
 
 fn spoilt(document: &str, seed: u64) -> Option<Report> {
-    let mut generator = fastrand::Rng::with_seed(seed);
     let mut document: Value = serde_json::from_str(document).unwrap();
-    spoil(&mut document, &mut || generator.u64(..));
+    spoil(&mut document, &mut fastrand::Rng::with_seed(seed));
     serde_json::from_value(document).ok()
 }
 
