@@ -24,6 +24,8 @@ pub mod report;
 pub mod service;
 pub mod stats;
 pub mod table;
+mod text;
+mod top;
 pub mod verdict;
 pub mod wire;
 pub mod worker;

@@ -29,7 +29,7 @@ mod service;
 mod sink;
 pub mod stats;
 mod table;
-mod text;
+mod top;
 
 use std::env;
 use std::fmt::Display;
@@ -41,6 +41,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 use crate::control::client::ClientError;
+use crate::text;
 
 /// Exit code of a command that could not do what it was asked to.
 const FAILURE: u8 = 1;
@@ -74,6 +75,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show the statistics of the running director
     Stats(stats::StatsArgs),
+    /// Watch the running director: workers, rates, latency, real servers, drops; drain real servers by a key
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::TopArgs),
     /// List the flows that the running director remembers
     Flows(flows::FlowsArgs),
     /// Write frames that the running director decides on, with their verdicts, to a pcapng file
@@ -132,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args).map(done),
         Command::Doctor(args) => doctor::run(args),
         Command::Stats(args) => stats::run(args).map_err(Failure::new).map(done),
+        Command::Top(args) => top::run(args).map(done),
         Command::Flows(args) => flows::run(args).map(done),
         Command::Capture(args) => capture::run(args).map(done),
         Command::Explain(args) => explain::run(args).map(done),

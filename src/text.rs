@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 /// A count in at most nine columns: exact below ten million, else to four digits.
-pub(super) fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     if value >= 10_000_000 {
         return scaled(value as f64, &["", " k", " M", " G", " T", " P", " E"]);
     }
@@ -19,7 +19,7 @@ pub(super) fn count(value: u64) -> String {
 }
 
 /// A number of bytes, in decimal multiples.
-pub(super) fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     match value {
         0..1000 => format!("{value} B"),
         _ => scaled(value as f64, &["", " kB", " MB", " GB", " TB", " PB", " EB"]),
@@ -27,12 +27,12 @@ pub(super) fn bytes(value: u64) -> String {
 }
 
 /// A rate in at most nine columns, to four digits.
-pub(super) fn per_second(rate: f64) -> String {
+pub(crate) fn per_second(rate: f64) -> String {
     scaled(rate, &["", " k", " M", " G", " T", " P", " E"])
 }
 
 /// A span of nanoseconds in at most eight columns, to three digits.
-pub(super) fn nanoseconds(value: f64) -> String {
+pub(crate) fn nanoseconds(value: f64) -> String {
     if value >= 1e12 {
         return format!("{:.1e} s", value / 1e9);
     }
@@ -46,7 +46,7 @@ pub(super) fn nanoseconds(value: f64) -> String {
 }
 
 /// A span of nanoseconds as the two largest of its units.
-pub(super) fn duration(nanoseconds: u64) -> String {
+pub(crate) fn duration(nanoseconds: u64) -> String {
     let seconds = nanoseconds / 1_000_000_000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match seconds {
@@ -58,7 +58,7 @@ pub(super) fn duration(nanoseconds: u64) -> String {
 }
 
 /// A part of a whole, to a tenth of a percent.
-pub(super) fn percent(part: u128, whole: u128) -> String {
+pub(crate) fn percent(part: u128, whole: u128) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
@@ -66,12 +66,12 @@ pub(super) fn percent(part: u128, whole: u128) -> String {
 }
 
 /// Writes `text` in lines of at most `width` columns. The first begins with `start`, the others below its end.
-pub(super) fn wrap(out: &mut impl Write, start: &str, text: &str, width: usize) -> io::Result<()> {
+pub(crate) fn wrap(out: &mut impl Write, start: &str, text: &str, width: usize) -> io::Result<()> {
     wrap_pieces(out, start, text.split_whitespace(), width)
 }
 
 /// As [`wrap`], but breaks lines only between `pieces`.
-pub(super) fn wrap_pieces(
+pub(crate) fn wrap_pieces(
     out: &mut impl Write,
     start: &str,
     pieces: impl IntoIterator<Item = impl AsRef<str>>,
