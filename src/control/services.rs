@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::api::Handle;
 use super::change::{ChangeQuery, Changed, make, make_new};
 use super::error::ApiError;
-use super::extract::{IfMatch, JsonBody, Path, Query};
+use super::extract::{JsonBody, NoParameters, Path, Query};
 use super::openapi::about;
+use super::revision::{IfMatch, IfNoneMatch, Revised};
 use super::schema::{NewRealServer, NewService, RealServerDocument, RealServerEdit, ServiceDocument, ServiceEdit};
 use crate::config::VirtualServiceConfig;
 use crate::config::edit::{Change, Settings};
@@ -101,8 +102,14 @@ fn created(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     operation.response_with::<201, Changed, _>(|response| response.description("It is added."))
 }
 
-async fn services(State(handle): State<Handle>) -> Json<Vec<ServiceDocument>> {
-    Json(handle.director.running().config.virtual_services.iter().map(service_document).collect())
+async fn services(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<Vec<ServiceDocument>>>, ApiError> {
+    let running = handle.director.running();
+    let services = &running.config.virtual_services;
+    Ok(known.unless_known(&running.revision, || Json(services.iter().map(service_document).collect())))
 }
 
 async fn add_service(
@@ -122,9 +129,12 @@ async fn add_service(
 async fn show_service(
     State(handle): State<Handle>,
     Path(path): Path<ServicePath>,
-) -> Result<Json<ServiceDocument>, ApiError> {
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<ServiceDocument>>, ApiError> {
     let running = handle.director.running();
-    find(&running.config.virtual_services, path.into()).map(|service| Json(service_document(service)))
+    let service = find(&running.config.virtual_services, path.into())?;
+    Ok(known.unless_known(&running.revision, || Json(service_document(service))))
 }
 
 async fn edit_service(
@@ -149,10 +159,13 @@ async fn delete_service(
 async fn members(
     State(handle): State<Handle>,
     Path(path): Path<ServicePath>,
-) -> Result<Json<Vec<RealServerDocument>>, ApiError> {
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<Vec<RealServerDocument>>>, ApiError> {
     let running = handle.director.running();
     let service = find(&running.config.virtual_services, path.into())?;
-    Ok(Json(service.real_servers.iter().map(|server| RealServerDocument(fields(server))).collect()))
+    let document = |server| RealServerDocument(fields(server));
+    Ok(known.unless_known(&running.revision, || Json(service.real_servers.iter().map(document).collect())))
 }
 
 async fn add_member(
@@ -170,7 +183,9 @@ async fn add_member(
 async fn show_member(
     State(handle): State<Handle>,
     Path(path): Path<MemberPath>,
-) -> Result<Json<RealServerDocument>, ApiError> {
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<RealServerDocument>>, ApiError> {
     let running = handle.director.running();
     let service = find(&running.config.virtual_services, path.into())?;
     let found = service.real_servers.iter().find(|server| server.address == path.address);
@@ -178,7 +193,8 @@ async fn show_member(
         let message = format!("{} has no real server {}", service.key, path.address);
         ApiError::new(StatusCode::NOT_FOUND, message).at("address")
     };
-    found.map(|server| Json(RealServerDocument(fields(server)))).ok_or_else(missing)
+    let server = found.ok_or_else(missing)?;
+    Ok(known.unless_known(&running.revision, || Json(RealServerDocument(fields(server)))))
 }
 
 async fn edit_member(
@@ -212,7 +228,11 @@ async fn drain(
     make(&handle, query, revisions, change).await
 }
 
-async fn all_members(State(handle): State<Handle>) -> Json<Vec<RealServerDocument>> {
+async fn all_members(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<Vec<RealServerDocument>>>, ApiError> {
     let running = handle.director.running();
     let services = running.config.virtual_services.iter();
     let named = services.flat_map(|service| {
@@ -222,7 +242,7 @@ async fn all_members(State(handle): State<Handle>) -> Json<Vec<RealServerDocumen
             RealServerDocument(fields)
         })
     });
-    Json(named.collect())
+    Ok(known.unless_known(&running.revision, || Json(named.collect())))
 }
 
 fn find(services: &[VirtualServiceConfig], key: ServiceKey) -> Result<&VirtualServiceConfig, ApiError> {
