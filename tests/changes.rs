@@ -211,6 +211,38 @@ fn writers_are_put_in_a_row_and_one_of_two_with_the_same_revision_wins() {
 }
 
 #[test]
+fn whatever_shows_the_configuration_names_its_revision() {
+    let Some(lab) = Lab::up(Shape::default()) else { return };
+    let director = Director::start(&lab, &Config::usual());
+    let servers = format!("{WEB}/real-servers");
+    let server = format!("{servers}/192.168.88.100");
+    let routes = ["/v1/config", "/v1/services", WEB, &servers, &server, "/v1/real-servers"];
+    let tag = |route: &str| curl(&director, "GET", route, &[], None).etag.unwrap_or_else(|| panic!("{route}"));
+    let ask = |route: &str, tags: &str| curl(&director, "GET", route, &[&format!("If-None-Match: {tags}")], None);
+    let mut before = String::from("\"none\"");
+    for weight in [5, 6] {
+        let revision = tag(routes[0]);
+        for route in routes {
+            assert_eq!(tag(route), revision, "{route}");
+            for known in [revision.clone(), format!("\"x\", W/{revision}"), "*".to_owned()] {
+                let answer = ask(route, &known);
+                assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{route}: {answer:?}");
+                assert_eq!(answer.etag.as_ref(), Some(&revision));
+            }
+            assert_eq!(ask(route, &before).status, 200, "{route}");
+        }
+        let json = "Content-Type: application/json";
+        let body = json!({ "weight": weight }).to_string();
+        let patch =
+            |revision: &str| curl(&director, "PATCH", &server, &[json, &format!("If-Match: {revision}")], Some(&body));
+        assert_eq!(patch(&before).status, 412);
+        assert_eq!(patch(&revision).status, 200);
+        before = revision;
+    }
+    assert_eq!(ask("/v1/services/tcp/192.168.88.15/81", "*").status, 404);
+}
+
+#[test]
 fn as_many_writers_as_there_may_be_all_have_their_way() {
     const WRITERS: usize = 80;
     let Some(lab) = Lab::up(Shape::default()) else { return };
@@ -258,7 +290,11 @@ fn what_is_wrong_is_named_by_its_field() {
         ("PATCH", WEB, json!({ "table_size": 4 }), 422, Some("table_size"), "4 is not a prime"),
         ("PATCH", WEB, json!({ "port": 81 }), 422, Some("port"), "port is part of the name"),
         ("PATCH", "/v1/services/tcp/192.168.88.15/81", json!({}), 404, None, "there is no virtual service"),
-        ("PATCH", "/v1/services/icmp/192.168.88.15/81", json!({}), 400, None, "icmp"),
+        ("PATCH", "/v1/services/icmp/192.168.88.15/81", json!({}), 400, Some("protocol"), "icmp"),
+        ("GET", "/v1/services/tcp/192.168.88.1555/81", Value::Null, 400, Some("vip"), "IP address"),
+        ("DELETE", "/v1/services/tcp/192.168.88.15/65536", Value::Null, 400, Some("port"), "65536"),
+        ("GET", "/v1/services/tcp/%ff/81/real-servers", Value::Null, 400, Some("vip"), "UTF-8"),
+        ("POST", &format!("{servers}/web1/drain"), Value::Null, 400, Some("address"), "IP address"),
         ("PATCH", WEB, json!([]), 422, None, "invalid type"),
         (
             "POST",
@@ -278,7 +314,7 @@ fn what_is_wrong_is_named_by_its_field() {
             Some("weight"),
             "2147483648",
         ),
-        ("DELETE", &format!("{servers}/192.168.88.101"), Value::Null, 404, None, "has no real server"),
+        ("DELETE", &format!("{servers}/192.168.88.101"), Value::Null, 404, Some("address"), "has no real server"),
         (
             "POST",
             "/v1/changes",
@@ -287,13 +323,24 @@ fn what_is_wrong_is_named_by_its_field() {
             Some("changes[0].op"),
             "unknown variant",
         ),
-        ("POST", "/v1/services?dry_run=maybe", json!({}), 400, None, "dry_run"),
-        ("POST", "/v1/services?colour=blue", json!({}), 400, None, "colour"),
+        ("POST", "/v1/services?dry_run=maybe", json!({}), 400, Some("dry_run"), "`true` or `false`"),
+        ("POST", "/v1/services?colour=blue", json!({}), 400, Some("colour"), "unknown parameter `colour`"),
+        ("PATCH", &format!("{WEB}?persist=&dry_run=true"), json!({}), 400, Some("persist"), "`true` or `false`"),
+        ("GET", &format!("{WEB}?colour=blue"), Value::Null, 400, Some("colour"), "unknown parameter"),
+        ("GET", "/v1/stats?%60a%60=1", Value::Null, 400, Some("`a`"), "unknown parameter"),
+        ("DELETE", &format!("{WEB}?persist=true&persist=true"), Value::Null, 400, Some("persist"), "duplicate"),
+        ("GET", "/v1/explain?client=1.2.3.4:5", Value::Null, 400, Some("protocol"), "missing"),
+        ("DELETE", "/v1/capture?id=x", Value::Null, 400, Some("id"), "invalid digit"),
+        ("GET", "/v1/flows?limit=x", Value::Null, 400, Some("limit"), "x"),
     ] {
         let answer = json_body(&director, method, route, &body);
         let error = answer.error();
         assert_eq!((answer.status, error["field"].as_str()), (status, field), "{method} {route} {body}: {answer:?}");
         assert!(error["message"].as_str().unwrap().contains(message), "{method} {route} {body}: {answer:?}");
+    }
+    for (method, header) in [("DELETE", "If-Match"), ("GET", "If-None-Match")] {
+        let answer = curl(&director, method, WEB, &[&format!("{header}: 7")], None);
+        assert_eq!((answer.status, answer.error()["field"].as_str()), (400, Some(header)), "{answer:?}");
     }
     refused_documents(&director);
     let after = curl(&director, "GET", "/v1/config", &[], None);

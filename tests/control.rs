@@ -138,6 +138,39 @@ fn many_clients_are_served_over_the_limit_of_connections() {
 }
 
 #[test]
+fn whoever_asks_nothing_gives_way_to_who_asks() {
+    let hour = Duration::from_secs(3600);
+    let limits = Limits { connections: 4, header_read: hour, lifetime: hour, ..Limits::default() };
+    let running = running(limits);
+    let client = Client::new(&running.path);
+    let connect = |sent: &str| {
+        let mut stream = UnixStream::connect(&running.path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        stream
+    };
+    let is_closed = |stream: &mut UnixStream| matches!(stream.read(&mut [0; 1]), Ok(0));
+    let head = "POST /v1/changes HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\n\r\n[";
+    let mut begun = connect(head);
+    let mut silent: Vec<_> = ["", "GET /v1/hea", "", ""].into_iter().map(connect).collect();
+    client.stats().unwrap();
+    // Two were too many, and those that came first went first; what has begun to ask goes last.
+    assert!(silent[..2].iter_mut().all(is_closed));
+    silent[3].write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    silent[3].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    begun.write_all(b"]").unwrap();
+    answer.clear();
+    begun.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
+    // Nor can bodies that do not come keep all places.
+    let _begun: Vec<_> = (0..8).map(|_| connect(head)).collect();
+    client.stats().unwrap();
+}
+
+#[test]
 fn errors_are_json() {
     let running = running(Limits::default());
     for (line, status, error) in [
@@ -501,7 +534,7 @@ fn questions_that_cannot_be_understood_are_refused_in_words() {
             "there is no virtual service tcp 1.2.3.4:5; `pointsman stats` lists those that there are",
         ),
         ("flows?colour=blue", 400, "colour"),
-        ("explain?protocol=tcp", 400, "missing field `client`"),
+        ("explain?protocol=tcp", 400, "missing parameter `client`"),
         (
             "explain?protocol=icmp&client=1.2.3.4:5&destination=1.2.3.4:5",
             400,

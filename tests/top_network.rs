@@ -8,6 +8,7 @@ mod lab;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -41,7 +42,8 @@ impl Screen {
         let (keys, terminal) = (File::from(pair.master), File::from(pair.slave));
         let end = || terminal.try_clone().unwrap();
         let process = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let shown = Arc::new(Mutex::new(vt100::Parser::new(24, 80, 0)));
+        let [rows, columns] = [size.ws_row, size.ws_col].map(|length| NonZeroU16::new(length).unwrap());
+        let shown = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
         let (mut output, parser) = (keys.try_clone().unwrap(), shown.clone());
         // It ends with the terminal.
         thread::spawn(move || {

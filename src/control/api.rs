@@ -19,7 +19,7 @@ use super::capture::{self, Captures};
 use super::command::DirectorHandle;
 use super::error::ApiError;
 use super::explain::{ExplainQuery, LiveExplanation};
-use super::extract::Query;
+use super::extract::{NoParameters, Query};
 use super::flows::{FlowList, FlowQuery, FlowTables};
 use super::metrics::{METRICS, metrics};
 use super::openapi::{self, OPENAPI, about};
@@ -141,7 +141,10 @@ pub(super) fn router(handle: Handle) -> Router {
         .with_state(handle)
 }
 
-async fn stats(State(handle): State<Handle>) -> Result<Json<Report>, ApiError> {
+async fn stats(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<Report>, ApiError> {
     Ok(Json((handle.stats)()?))
 }
 
@@ -157,7 +160,10 @@ async fn explain(
     Ok(Json(handle.flows.explain(&query.question()?)))
 }
 
-async fn health(State(handle): State<Handle>) -> Result<Json<Health>, ApiError> {
+async fn health(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<Health>, ApiError> {
     let running = handle.director.running();
     let report = (handle.stats)()?;
     let services = report.virtual_services.into_iter().map(|service| {

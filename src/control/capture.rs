@@ -252,6 +252,11 @@ impl Presence {
         let _ = self.busy.acquire().await;
     }
 
+    /// Whether no capture runs on the connection.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.available_permits() > 0
+    }
+
     fn hold(self) -> Hold {
         Hold { _busy: self.busy.try_acquire_owned().ok(), closing: self.closing }
     }

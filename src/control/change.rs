@@ -16,7 +16,8 @@ use serde::Deserialize;
 use super::api::Handle;
 use super::command::{ChangeReport, ChangeRequest, NextHopReport};
 use super::error::{ApiError, etag};
-use super::extract::{ConfigBody, IfMatch, JsonBody, Query};
+use super::extract::{ConfigBody, JsonBody, NoParameters, Query};
+use super::revision::{IfMatch, IfNoneMatch, Revised};
 use super::schema::ConfigDocument;
 use crate::config::edit::{self, Change};
 
@@ -144,18 +145,20 @@ pub(super) fn routes() -> ApiRouter<Handle> {
         )
 }
 
-async fn show_config(State(handle): State<Handle>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn show_config(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+    headers: HeaderMap,
+) -> Result<Revised<Response>, ApiError> {
     let running = handle.director.running();
-    let mut response = if wants_json(&headers) {
-        Json(&*running.config).into_response()
-    } else {
+    Ok(known.unless_known(&running.revision, || {
+        if wants_json(&headers) {
+            return Json(&*running.config).into_response();
+        }
         let text = edit::without_secret(&running.document).into_owned();
         ([(CONTENT_TYPE, "application/toml")], text).into_response()
-    };
-    if let Some(tag) = etag(&running.revision) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    Ok(response)
+    }))
 }
 
 /// Whether the first media type that is asked for, of those there are, is JSON.
@@ -187,6 +190,9 @@ async fn make_all(
     request(&handle, query, revisions, changes, true).await
 }
 
-async fn next_hops(State(handle): State<Handle>) -> Json<Vec<NextHopReport>> {
-    Json(handle.director.running().next_hops.to_vec())
+async fn next_hops(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<Vec<NextHopReport>>, ApiError> {
+    Ok(Json(handle.director.running().next_hops.to_vec()))
 }

@@ -106,7 +106,8 @@ impl ApiError {
             ChangeError::ServiceExists(_) | ChangeError::RealServerExists { .. } => {
                 Self::new(StatusCode::CONFLICT, message)
             }
-            ChangeError::NoService(_) | ChangeError::NoRealServer { .. } => Self::new(StatusCode::NOT_FOUND, message),
+            ChangeError::NoService(_) => Self::new(StatusCode::NOT_FOUND, message),
+            ChangeError::NoRealServer { .. } => Self::new(StatusCode::NOT_FOUND, message).at("address"),
             ChangeError::Name { key } | ChangeError::Value { key, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).at(key)
             }

@@ -1,16 +1,18 @@
-//! The parts of a request, each refused in the same form: parameters, bodies, preconditions.
+//! The parts of a request, each refused in the same form: parameters and bodies.
 
+use std::error::Error;
 use std::time::Duration;
 
 use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody, SchemaObject};
-use aide::operation::{ParamLocation, add_parameters, parameters_from_schema, set_body};
+use aide::operation::set_body;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
-use axum::http::header::{CONTENT_TYPE, IF_MATCH};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
@@ -21,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
+use super::places::Place;
 use super::schema::ConfigDocument;
 use crate::config::MAX_FILE_BYTES;
 
@@ -45,16 +48,17 @@ pub(super) struct JsonBody<T>(pub(super) T);
 /// A whole configuration, in TOML or in JSON: its text in TOML.
 pub(super) struct ConfigBody(pub(super) String);
 
-/// The revisions of the header `If-Match`; `None` if any will do.
-pub(super) struct IfMatch(pub(super) Option<Vec<String>>);
+/// The query string of a route that takes no parameters.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query: Result<extract::Query<T>, QueryRejection> = extract::Query::from_request_parts(parts, state).await;
-        let bad = |error: QueryRejection| ApiError::new(StatusCode::BAD_REQUEST, error.body_text());
-        query.map(|extract::Query(query)| Self(query)).map_err(bad)
+        query.map(|extract::Query(query)| Self(query)).map_err(|error| wrong_query(&error))
     }
 }
 
@@ -69,8 +73,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path: Result<extract::Path<T>, PathRejection> = extract::Path::from_request_parts(parts, state).await;
-        let bad = |error: PathRejection| ApiError::new(StatusCode::BAD_REQUEST, error.body_text());
-        path.map(|extract::Path(path)| Self(path)).map_err(bad)
+        path.map(|extract::Path(path)| Self(path)).map_err(wrong_path)
     }
 }
 
@@ -88,7 +91,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             "application/json" | "application/merge-patch+json" => {}
             other => return Err(unsupported(other, "application/json")),
         }
-        parse_json(&read(request.into_body()).await?).map(Self)
+        parse_json(&read(request).await?).map(Self)
     }
 }
 
@@ -107,7 +110,7 @@ impl<S: Send + Sync> FromRequest<S> for ConfigBody {
             "application/toml" => false,
             other => return Err(unsupported(other, "application/toml or application/json")),
         };
-        let bytes = read(request.into_body()).await?;
+        let bytes = read(request).await?;
         let text = if json {
             let ConfigDocument(settings) = parse_json(&bytes)?;
             crate::config::edit::document_of(&settings)
@@ -145,44 +148,55 @@ impl OperationInput for ConfigBody {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let mut revisions = Vec::new();
-        for value in parts.headers.get_all(IF_MATCH) {
-            for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-                match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
-                    _ if tag == "*" => return Ok(Self(None)),
-                    Some(revision) => revisions.push(revision.to_owned()),
-                    // A weak one never matches.
-                    None if tag.starts_with("W/\"") => revisions.push(String::new()),
-                    None => {
-                        let message = "If-Match names no revision; send what ETag said, in double quotes";
-                        return Err(ApiError::new(StatusCode::BAD_REQUEST, message).at("If-Match"));
-                    }
-                }
-            }
+/// Says which parameter of a query string is wrong.
+fn wrong_query(error: &QueryRejection) -> ApiError {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref::<serde_path_to_error::Error<serde::de::value::Error>>() {
+            let message = found.inner().to_string();
+            let path = Some(found.path().to_string()).filter(|path| path != ".");
+            let field = path.or_else(|| named(&message));
+            let error = ApiError::new(StatusCode::BAD_REQUEST, of_parameters(&message));
+            return match field {
+                Some(field) => error.at(field),
+                None => error,
+            };
         }
-        Ok(Self(Some(revisions).filter(|revisions| !revisions.is_empty())))
+        source = cause.source();
+    }
+    ApiError::new(StatusCode::BAD_REQUEST, error.body_text())
+}
+
+/// What serde says behind the name of an unknown field where there are none.
+const NO_FIELDS: &str = "`, there are no fields";
+
+/// The parameter of which serde says that it is unknown, missing or there twice.
+fn named(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("field `")?;
+    let rest = rest.split("`, expected ").next().unwrap_or(rest);
+    let name = rest.strip_suffix(NO_FIELDS).or_else(|| rest.strip_suffix('`')).unwrap_or(rest);
+    Some(name.to_owned())
+}
+
+/// What serde says of fields, of parameters.
+fn of_parameters(message: &str) -> String {
+    let message = message.replacen("field `", "parameter `", 1);
+    match message.strip_suffix(NO_FIELDS) {
+        Some(rest) => format!("{rest}`; this takes none"),
+        None => message,
     }
 }
 
-/// The headers that changes heed.
-#[derive(Deserialize, JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct ChangeHeaders {
-    /// Makes the change only if the configuration has this revision, which `ETag` named.
-    #[serde(rename = "If-Match")]
-    #[schemars(extend("pattern" = "^\"[ !#-+\\-~]*\"$"))]
-    if_match: Option<String>,
-}
-
-impl OperationInput for IfMatch {
-    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        let schema = ctx.schema.subschema_for::<ChangeHeaders>();
-        let parameters = parameters_from_schema(ctx, schema, ParamLocation::Header);
-        add_parameters(ctx, operation, parameters);
+/// Says which part of a path is wrong.
+fn wrong_path(error: PathRejection) -> ApiError {
+    let message = error.body_text();
+    let bad = ApiError::new(StatusCode::BAD_REQUEST, message);
+    let PathRejection::FailedToDeserializePathParams(error) = error else { return bad };
+    match error.into_kind() {
+        ErrorKind::ParseErrorAtKey { key, .. }
+        | ErrorKind::InvalidUtf8InPathParam { key }
+        | ErrorKind::DeserializeError { key, .. } => bad.at(key),
+        _ => bad,
     }
 }
 
@@ -212,9 +226,13 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 /// Reads a body, within bounds of size, time and memory of all together.
-async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
+async fn read(request: Request) -> Result<Vec<u8>, ApiError> {
     let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body has not arrived in 10 s; send it at once");
-    timeout(BODY_PATIENCE, collect(body)).await.map_err(slow)?
+    let place = request.extensions().get::<Place>().cloned();
+    place.iter().for_each(Place::waits_for_a_body);
+    let body = timeout(BODY_PATIENCE, collect(request.into_body())).await;
+    place.iter().for_each(Place::answers);
+    body.map_err(slow)?
 }
 
 async fn collect(mut body: Body) -> Result<Vec<u8>, ApiError> {

@@ -15,6 +15,8 @@ pub mod extract;
 pub mod flows;
 pub mod metrics;
 pub mod openapi;
+mod places;
+mod revision;
 pub mod schema;
 pub mod server;
 pub mod services;

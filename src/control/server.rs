@@ -1,28 +1,31 @@
 //! Serves the control socket from one thread.
 
 use std::io;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::api::{self, Handle};
 use super::capture::Presence;
+use super::places::{Place, Places};
 use super::socket::ControlSocket;
 
 /// How much the server takes from its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that are served at the same time; more wait.
+    /// Connections that are served at the same time. For another one that has waited longest for a request gives way.
     pub connections: usize,
     /// Time in which the head of a request must arrive, from the connection's start or the answer before.
     pub header_read: Duration,
@@ -35,7 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: 128,
             header_read: Duration::from_secs(5),
             lifetime: Duration::from_secs(60),
             farewell: Duration::from_secs(1),
@@ -135,19 +138,19 @@ impl Listener for TcpListener {
 
 /// Serves `router` until told to stop.
 pub(super) async fn serve(listener: impl Listener, router: Router, limits: Limits, mut stopped: oneshot::Receiver<()>) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     let (closing, closed) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut accept_fails = false;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &places) => accepted,
             _ = &mut stopped => break,
         };
         match accepted {
-            Ok((stream, slot)) => {
+            Ok((stream, place)) => {
                 accept_fails = false;
-                connections.spawn(serve_one(stream, slot, router.clone(), limits, closed.clone()));
+                connections.spawn(serve_one(stream, place, router.clone(), limits, closed.clone()));
             }
             Err(error) => {
                 if !accept_fails {
@@ -158,6 +161,8 @@ pub(super) async fn serve(listener: impl Listener, router: Router, limits: Limit
             }
         }
         while connections.try_join_next().is_some() {}
+        // Those that are here have their turn before the next comes.
+        yield_now().await;
     }
     drop(listener);
     drop(closing);
@@ -165,30 +170,45 @@ pub(super) async fn serve(listener: impl Listener, router: Router, limits: Limit
     let _ = timeout(limits.farewell * 2, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn accept<L: Listener>(listener: &L, slots: &Arc<Semaphore>) -> io::Result<(L::Stream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    Ok((listener.next().await?, slot))
+async fn accept<L: Listener>(listener: &L, places: &Places) -> io::Result<(L::Stream, Place)> {
+    let stream = listener.next().await?;
+    Ok((stream, places.take().await))
 }
 
 async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    _slot: OwnedSemaphorePermit,
+    place: Place,
     router: Router,
     limits: Limits,
     mut closed: watch::Receiver<()>,
 ) {
     let presence = Presence::new(closed.clone());
-    let router = router.layer(Extension(presence.clone()));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        place.answers();
+        request.extensions_mut().insert(presence.clone());
+        request.extensions_mut().insert(place.clone());
+        let answer = TowerToHyperService::new(router.clone()).call(request);
+        let (place, presence) = (place.clone(), presence.clone());
+        async move {
+            let answer = answer.await;
+            // A capture's answer goes on until the connection ends.
+            if presence.is_idle() {
+                place.waits_for_a_head();
+            }
+            answer
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(2 * MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // An error here is the client's: it sent no HTTP, was too slow or went away.
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = place.told_to_leave() => return,
         () = async { sleep(limits.lifetime).await; presence.idle().await } => {}
         // Nothing is ever sent; that it is gone tells to close.
         _ = closed.changed() => {}

@@ -1,5 +1,6 @@
 //! Virtual services and real servers at the control socket.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use aide::axum::ApiRouter;
@@ -9,14 +10,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::api::Handle;
 use super::change::{ChangeQuery, Changed, make, make_new};
 use super::error::ApiError;
-use super::extract::{IfMatch, JsonBody, Path, Query};
+use super::extract::{JsonBody, NoParameters, Path, Query};
 use super::openapi::about;
+use super::revision::{IfMatch, IfNoneMatch, Revised};
 use super::schema::{NewRealServer, NewService, RealServerDocument, RealServerEdit, ServiceDocument, ServiceEdit};
 use crate::config::VirtualServiceConfig;
 use crate::config::edit::{Change, Settings};
@@ -31,10 +34,30 @@ const MEMBERS: &str = "/v1/services/{protocol}/{vip}/{port}/real-servers";
 const MEMBER: &str = "/v1/services/{protocol}/{vip}/{port}/real-servers/{address}";
 const DRAIN: &str = "/v1/services/{protocol}/{vip}/{port}/real-servers/{address}/drain";
 
+/// A protocol by its name as it stands there: only of such texts axum tells which part of the path is wrong.
+fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
+    struct Name;
+
+    impl Visitor<'_> for Name {
+        type Value = Protocol;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("tcp or udp")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Protocol, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Name)
+}
+
 /// The name of a virtual service, as a path has it.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 struct ServicePath {
     /// `tcp` or `udp`.
+    #[serde(deserialize_with = "protocol")]
     protocol: Protocol,
     /// The VIP; an IPv6 address stands without brackets.
     vip: IpAddr,
@@ -46,6 +69,7 @@ struct ServicePath {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 struct MemberPath {
     /// `tcp` or `udp`.
+    #[serde(deserialize_with = "protocol")]
     protocol: Protocol,
     /// The VIP; an IPv6 address stands without brackets.
     vip: IpAddr,
@@ -101,8 +125,14 @@ fn created(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     operation.response_with::<201, Changed, _>(|response| response.description("It is added."))
 }
 
-async fn services(State(handle): State<Handle>) -> Json<Vec<ServiceDocument>> {
-    Json(handle.director.running().config.virtual_services.iter().map(service_document).collect())
+async fn services(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<Vec<ServiceDocument>>>, ApiError> {
+    let running = handle.director.running();
+    let services = &running.config.virtual_services;
+    Ok(known.unless_known(&running.revision, || Json(services.iter().map(service_document).collect())))
 }
 
 async fn add_service(
@@ -122,9 +152,12 @@ async fn add_service(
 async fn show_service(
     State(handle): State<Handle>,
     Path(path): Path<ServicePath>,
-) -> Result<Json<ServiceDocument>, ApiError> {
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<ServiceDocument>>, ApiError> {
     let running = handle.director.running();
-    find(&running.config.virtual_services, path.into()).map(|service| Json(service_document(service)))
+    let service = find(&running.config.virtual_services, path.into())?;
+    Ok(known.unless_known(&running.revision, || Json(service_document(service))))
 }
 
 async fn edit_service(
@@ -149,10 +182,13 @@ async fn delete_service(
 async fn members(
     State(handle): State<Handle>,
     Path(path): Path<ServicePath>,
-) -> Result<Json<Vec<RealServerDocument>>, ApiError> {
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<Vec<RealServerDocument>>>, ApiError> {
     let running = handle.director.running();
     let service = find(&running.config.virtual_services, path.into())?;
-    Ok(Json(service.real_servers.iter().map(|server| RealServerDocument(fields(server))).collect()))
+    let document = |server| RealServerDocument(fields(server));
+    Ok(known.unless_known(&running.revision, || Json(service.real_servers.iter().map(document).collect())))
 }
 
 async fn add_member(
@@ -170,7 +206,9 @@ async fn add_member(
 async fn show_member(
     State(handle): State<Handle>,
     Path(path): Path<MemberPath>,
-) -> Result<Json<RealServerDocument>, ApiError> {
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<RealServerDocument>>, ApiError> {
     let running = handle.director.running();
     let service = find(&running.config.virtual_services, path.into())?;
     let found = service.real_servers.iter().find(|server| server.address == path.address);
@@ -178,7 +216,8 @@ async fn show_member(
         let message = format!("{} has no real server {}", service.key, path.address);
         ApiError::new(StatusCode::NOT_FOUND, message).at("address")
     };
-    found.map(|server| Json(RealServerDocument(fields(server)))).ok_or_else(missing)
+    let server = found.ok_or_else(missing)?;
+    Ok(known.unless_known(&running.revision, || Json(RealServerDocument(fields(server)))))
 }
 
 async fn edit_member(
@@ -212,7 +251,11 @@ async fn drain(
     make(&handle, query, revisions, change).await
 }
 
-async fn all_members(State(handle): State<Handle>) -> Json<Vec<RealServerDocument>> {
+async fn all_members(
+    State(handle): State<Handle>,
+    Query(NoParameters {}): Query<NoParameters>,
+    known: IfNoneMatch,
+) -> Result<Revised<Json<Vec<RealServerDocument>>>, ApiError> {
     let running = handle.director.running();
     let services = running.config.virtual_services.iter();
     let named = services.flat_map(|service| {
@@ -222,7 +265,7 @@ async fn all_members(State(handle): State<Handle>) -> Json<Vec<RealServerDocumen
             RealServerDocument(fields)
         })
     });
-    Json(named.collect())
+    Ok(known.unless_known(&running.revision, || Json(named.collect())))
 }
 
 fn find(services: &[VirtualServiceConfig], key: ServiceKey) -> Result<&VirtualServiceConfig, ApiError> {
