@@ -1,7 +1,13 @@
 //! `pointsman top` beside a director at work: as text, and in a terminal by its keys.
 //!
 //! The network is that of `scripts/lab`. These tests need root.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod lab;
 

@@ -20,7 +20,7 @@ pub(super) fn rewrite(table: &mut Table, key: &str) {
     let around = take_around(table, key);
     let Some(item) = table.get_mut(key) else { return };
     let Item::Value(Value::Array(array)) = std::mem::take(item) else { return };
-    let (of_elements, mut below) = inside(array.iter().map(Value::decor), array.trailing());
+    let (of_elements, below) = inside(array.iter().map(Value::decor), array.trailing());
     let elements = array.into_iter().filter_map(|value| value.as_inline_table().cloned());
     let mut tables: ArrayOfTables =
         elements.zip(of_elements).map(|(element, comments)| rewritten(element, comments)).collect();
@@ -28,7 +28,7 @@ pub(super) fn rewrite(table: &mut Table, key: &str) {
         put_above(first, &around);
     }
     if let Some(last) = tables.len().checked_sub(1).and_then(|last| tables.get_mut(last)) {
-        put_below(last, &mut below);
+        put_below(last, &below);
     }
     *item = Item::ArrayOfTables(tables);
 }
@@ -52,7 +52,7 @@ pub(super) fn put_above(table: &mut Table, comments: &[String]) {
     table.decor_mut().set_prefix(prefix);
 }
 
-fn put_below(table: &mut Table, comments: &mut Vec<String>) {
+fn put_below(table: &mut Table, comments: &[String]) {
     if comments.is_empty() {
         return;
     }
@@ -83,7 +83,7 @@ fn rewritten(element: InlineTable, comments: Comments) -> Table {
     let keys: Vec<String> = element.iter().map(|(key, _)| key.to_owned()).collect();
     // A key's prefix and its value's suffix, as if they were of one thing.
     let decors: Vec<Decor> = keys.iter().map(|key| around_pair(&element, key)).collect();
-    let (of_keys, mut below) = inside(decors.iter(), element.trailing());
+    let (of_keys, below) = inside(decors.iter(), element.trailing());
     let mut table = element.into_table();
     for (name, comments) in keys.iter().zip(of_keys) {
         if let Some(mut key) = table.key_mut(name).filter(|_| !comments.above.is_empty()) {
@@ -93,7 +93,7 @@ fn rewritten(element: InlineTable, comments: Comments) -> Table {
             value.decor_mut().set_suffix(on_line(&comments.beside));
         }
     }
-    put_below(&mut table, &mut below);
+    put_below(&mut table, &below);
     put_above(&mut table, &comments.above);
     if !comments.beside.is_empty() {
         table.decor_mut().set_suffix(on_line(&comments.beside));

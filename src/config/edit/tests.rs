@@ -105,6 +105,7 @@ fn lists_of_inline_tables_are_edited_too() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "two documents are most of it")]
 fn comments_in_inline_lists_stay_with_what_they_are_about() {
     let head = "[[virtual_service]]\nvip = \"192.0.2.1\"\nport = 80\nprotocol = \"tcp\"\n";
     let text = format!(
