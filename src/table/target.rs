@@ -10,7 +10,7 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
 pub struct Target {
-    /// Position of the real server, or [`NOWHERE`].
+    /// Position of the real server; `u32::MAX` if it is not in the table.
     pub position: u32,
     /// Position of its service.
     pub service: u32,
