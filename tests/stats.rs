@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod program;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,12 +32,13 @@ use pointsman::cli;
 use pointsman::counters::cost::{Stage, SystemCall};
 use pointsman::stats::collect::{CollectError, Collector};
 use pointsman::stats::hlog::write_report;
-use pointsman::stats::merge::{MergeError, merge};
+use pointsman::stats::merge::{MergeError, MergedTimes, RecordedTimes, merge};
 use pointsman::stats::report::{Latency, Report, WorkerReport, XdpCounts};
 use pointsman::stats::sampler::{Sampler, WriteError, write};
 use pointsman::stats::schema;
 use pointsman::table::ForwardingTable;
 use pointsman::verdict::DropReason;
+use program::{Said, Workspace, run};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sources::{Kernel, director, fill, kernel, plan, silent};
@@ -495,7 +497,7 @@ proptest! {
         for (number, report) in reports.iter_mut().enumerate() {
             report.hostname = format!("director-{number}");
         }
-        let merged = merge(&reports).unwrap();
+        let merged = merge(&recorded(&reports)).unwrap();
         for (merged, of) in [
             (&merged.latency, (|report| &report.totals.latency) as fn(&Report) -> &Latency),
             (&merged.queueing, |report| &report.totals.queueing),
@@ -515,17 +517,117 @@ proptest! {
     }
 }
 
+/// As they are read again from files.
+fn recorded(reports: &[Report]) -> Vec<RecordedTimes> {
+    serde_json::from_value(serde_json::to_value(reports).unwrap()).unwrap()
+}
+
 #[test]
 fn what_cannot_be_merged_is_said() {
     let report = report(7, 40);
     assert!(matches!(merge(&[]), Err(MergeError::Nothing)));
-    let twice = merge(&[report.clone(), report.clone()]).unwrap_err().to_string();
+    let twice = merge(&recorded(&[report.clone(), report.clone()])).unwrap_err().to_string();
     assert!(twice.contains("same run") && twice.contains(&report.hostname), "{twice}");
     let mut foreign = report;
     foreign.totals.latency.buckets[0].to_ns += 1;
-    assert!(matches!(merge(std::slice::from_ref(&foreign)), Err(MergeError::Buckets(_))));
+    assert!(matches!(merge(&recorded(std::slice::from_ref(&foreign))), Err(MergeError::Buckets(_))));
     foreign.totals.latency.buckets.remove(0);
-    assert!(matches!(merge(&[foreign]), Err(MergeError::Buckets(_))), "buckets that do not add up to the count");
+    assert!(
+        matches!(merge(&recorded(&[foreign])), Err(MergeError::Buckets(_))),
+        "buckets that do not add up to the count"
+    );
+}
+
+/// The document as the program of commit b4ec3b5 wrote it, with the same schema_version: one kind of time, without its sum.
+fn earlier(report: &Report) -> Value {
+    let mut document = serde_json::to_value(report).unwrap();
+    let remove =
+        |from: &mut Value, keys: &[&str]| keys.iter().for_each(|key| drop(from.as_object_mut().unwrap().remove(*key)));
+    let later = ["queueing", "processing", "completion", "completion_by", "rates", "cost", "batch_sizes", "thread"];
+    remove(&mut document, &["cycle_hz", "cpus", "softirq_measured_by"]);
+    remove(&mut document["totals"], &later);
+    remove(&mut document["totals"]["latency"], &["sum"]);
+    for worker in document["workers"].as_array_mut().unwrap() {
+        remove(worker, &later);
+        remove(&mut worker["latency"], &["sum"]);
+    }
+    document
+}
+
+#[test]
+fn documents_of_earlier_programs_are_merged_and_what_they_lack_is_said() {
+    let workspace = Workspace::new();
+    // Few enough nanoseconds that the mean tells the sum to the last.
+    let (mut new, old) = (report(7, 24), report(8, 24));
+    new.hostname = "new".to_owned();
+    let files = [
+        workspace.file("old.json", earlier(&old).to_string()),
+        workspace.file("new.json", serde_json::to_string(&new).unwrap()),
+    ];
+    let arguments = |more: &'static [&str]| {
+        ["stats", "merge"].into_iter().chain(files.iter().map(String::as_str)).chain(more.iter().copied())
+    };
+    let Said { code, out, err } = run(arguments(&["--json"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let merged: MergedTimes = serde_json::from_str(&out).unwrap();
+    let (of_new, of_old) = (&new.totals, &old.totals);
+    assert_eq!(merged.latency.count, of_new.latency.count + of_old.latency.count);
+    assert_eq!(merged.latency.sum, of_new.latency.sum + of_old.latency.sum);
+    assert_eq!(counts(&merged.queueing), counts(&of_new.queueing));
+    assert_eq!(counts(&merged.completion), counts(&of_new.completion));
+    assert_eq!(merged.notes.len(), 3, "{:?}", merged.notes);
+    for (note, kind) in merged.notes.iter().zip(["queueing", "processing", "completion"]) {
+        assert_eq!(note, &format!("a document of {} has no {kind}: its frames are not in there", old.hostname));
+    }
+    let text = run(arguments(&[]));
+    assert!(text.code == Some(0) && text.out.matches("\nnote: ").count() == 3, "{text:?}");
+}
+
+#[test]
+fn of_a_series_the_last_document_of_each_start_is_merged() {
+    let workspace = Workspace::new();
+    let (mut first, mut second, mut anew) = (report(7, 24), report(8, 24), report(9, 24));
+    second.hostname.clone_from(&first.hostname);
+    anew.hostname.clone_from(&first.hostname);
+    first.taken_at.monotonic_ns = 10;
+    (second.taken_at.monotonic_ns, second.started_at) = (20, first.started_at);
+    anew.started_at.unix_ns = first.started_at.unix_ns + 1;
+    let lines: String = [&first, &second, &anew].map(|report| serde_json::to_string(report).unwrap() + "\n").concat();
+    let cut = format!("{lines}{{\"schema_version\": 1, \"host");
+    let said = run(["stats", "merge", "--json", &workspace.file("series.jsonl", &cut)]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let merged: MergedTimes = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(merged.documents.len(), 2);
+    assert_eq!(merged.latency.count, second.totals.latency.count + anew.totals.latency.count);
+    assert!(
+        merged.notes.len() == 1 && merged.notes[0].contains("series.jsonl ends in the middle"),
+        "{:?}",
+        merged.notes
+    );
+}
+
+#[test]
+fn what_is_no_document_is_not_merged_and_that_is_one_sentence() {
+    let workspace = Workspace::new();
+    let text = serde_json::to_string(&quiet_report()).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut document: Value = serde_json::from_str(&text).unwrap();
+        document[key] = value;
+        document.to_string()
+    };
+    for (name, text, expected) in [
+        ("empty", String::new(), "is empty"),
+        ("cut", text[..text.len() / 2].to_owned(), "ends in the middle of its only document"),
+        ("foreign", "{\"a\": 1}".to_owned(), "it has no schema_version"),
+        ("binary", "\u{1}\u{2}".to_owned(), "no JSON at line 1"),
+        ("newer", with("schema_version", json!(2)), "schema_version 2, written by pointsman"),
+        ("sink", with("kind", json!("sink")), "gen or sink"),
+        ("shape", with("totals", json!(7)), "totals: invalid type"),
+    ] {
+        let Said { code, out, err } = run(["stats", "merge", &workspace.file(name, &text)]);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{name}: {err}");
+        assert!(err.contains(expected) && err.contains(name) && err.lines().count() == 1, "{name}: {err}");
+    }
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

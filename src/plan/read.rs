@@ -1,12 +1,9 @@
 //! From files to statistics documents.
 
-use std::io::BufRead;
 use std::path::Path;
 
-use serde_json::{Deserializer, Value};
-
 use super::document::Document;
-use crate::stats::recorded::{self, Fault, ReadError};
+use crate::stats::recorded::{self, ReadError};
 
 /// What to do with a later program.
 const ADVICE: &str = "plan";
@@ -53,27 +50,10 @@ pub(super) struct Series {
 
 /// The documents of a file, `-` for standard input: one, or many, one after the other, with any white space.
 pub(super) fn series(path: &Path) -> Result<Series, InputError> {
-    let file = path.display().to_string();
-    let unreadable = |error| ReadError::Unreadable { file: file.clone(), error };
-    let mut reader = recorded::open(path).map_err(unreadable)?;
-    let fault = |fault: Fault| fault.of(&file, ADVICE);
-    if let Some(compressed) = recorded::compressed(reader.fill_buf().map_err(unreadable)?) {
-        return Err(fault(compressed).into());
-    }
     let mut series: Option<Series> = None;
-    for value in Deserializer::from_reader(reader).into_iter::<Value>() {
-        match (value, &mut series) {
-            (Ok(value), series) => take(series, document(value).map_err(fault)?),
-            (Err(error), Some(series)) if error.is_eof() => series.cut = true,
-            (Err(error), None) if error.is_eof() => return Err(fault(Fault::Cut).into()),
-            (Err(error), _) if error.is_io() => return Err(unreadable(error.into()).into()),
-            (Err(error), _) => {
-                let reason = format!("no JSON at line {}, column {}", error.line(), error.column());
-                return Err(fault(Fault::Foreign(reason)).into());
-            }
-        }
-    }
-    series.ok_or_else(|| ReadError::Empty(file.clone()).into())
+    let cut = recorded::each_of_director(path, ADVICE, |document| take(&mut series, document))?;
+    let series = series.ok_or_else(|| ReadError::Empty(path.display().to_string()))?;
+    Ok(Series { cut, ..series })
 }
 
 /// A further document: of the same start, or of one that leaves the earlier ones out.
@@ -89,12 +69,4 @@ fn take(series: &mut Option<Series>, document: Document) {
             *series = Some(Series { first: document.clone(), last: document, several_starts, cut: false });
         }
     }
-}
-
-fn document(value: Value) -> Result<Document, Fault> {
-    recorded::check_version(&value)?;
-    if value.get("kind").is_some() {
-        return Err(Fault::Foreign("it is of pointsman gen or sink, and a plan needs the director's".to_owned()));
-    }
-    recorded::typed(value)
 }

@@ -95,7 +95,7 @@ fn write(interval: &Interval<'_>, out: &mut impl Write) -> Result<(), HlogError>
         .begin_log_with(out, &mut serializer)
         .map_err(|error| failed(&error))?;
     for (tag, times) in &interval.times {
-        let histogram: Histogram<u64> = histogram_of(times)?;
+        let histogram: Histogram<u64> = histogram_of(times.count, &times.buckets)?;
         let lasted = Duration::from_nanos(interval.lasted_ns);
         log.write_histogram(&histogram, Duration::ZERO, lasted, Tag::new(tag)).map_err(|error| failed(&error))?;
     }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Deserializer, Value};
 
 use super::report::SCHEMA_VERSION;
 
@@ -84,6 +84,45 @@ pub(crate) fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 pub(crate) fn compressed(text: &[u8]) -> Option<Fault> {
     let is_compressed = text.starts_with(&[0x1f, 0x8b]) || text.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     is_compressed.then(|| Fault::Foreign("it is compressed; unpack it first".to_owned()))
+}
+
+/// Hands each document of a file of a director, `-` for standard input, to `take`: one, or many, one after the other, with any
+/// white space. True if the file stops in the middle of a document after a whole one. `advice` is what is to be done with a
+/// later program.
+pub(crate) fn each_of_director<T: DeserializeOwned>(
+    path: &Path,
+    advice: &'static str,
+    mut take: impl FnMut(T),
+) -> Result<bool, ReadError> {
+    let file = path.display().to_string();
+    let unreadable = |error| ReadError::Unreadable { file: file.clone(), error };
+    let mut reader = open(path).map_err(unreadable)?;
+    if let Some(fault) = compressed(reader.fill_buf().map_err(unreadable)?) {
+        return Err(fault.of(&file, advice));
+    }
+    let mut is_empty = true;
+    for value in Deserializer::from_reader(reader).into_iter::<Value>() {
+        match value {
+            Ok(value) => take(of_director(value).map_err(|fault| fault.of(&file, advice))?),
+            Err(error) if error.is_eof() && !is_empty => return Ok(true),
+            Err(error) if error.is_eof() => return Err(Fault::Cut.of(&file, advice)),
+            Err(error) if error.is_io() => return Err(unreadable(error.into())),
+            Err(error) => {
+                let reason = format!("no JSON at line {}, column {}", error.line(), error.column());
+                return Err(Fault::Foreign(reason).of(&file, advice));
+            }
+        }
+        is_empty = false;
+    }
+    if is_empty { Err(ReadError::Empty(file)) } else { Ok(false) }
+}
+
+fn of_director<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    check_version(&value)?;
+    if value.get("kind").is_some() {
+        return Err(Fault::Foreign("it is of pointsman gen or sink, and the director's is needed".to_owned()));
+    }
+    typed(value)
 }
 
 /// Whether a JSON value is a document of a version that this program reads.

@@ -57,9 +57,9 @@ pub struct ForeignBuckets;
 ///
 /// # Errors
 /// [`ForeignBuckets`].
-pub(super) fn histogram_of(times: &Latency) -> Result<Histogram<u64>, ForeignBuckets> {
+pub(super) fn histogram_of(count: u64, buckets: &[LatencyBucket]) -> Result<Histogram<u64>, ForeignBuckets> {
     let mut histogram = Histogram::new_with_bounds(1, MAX_NS, SIGNIFICANT_DIGITS).map_err(|_| ForeignBuckets)?;
-    for &LatencyBucket { from_ns, to_ns, count } in &times.buckets {
+    for &LatencyBucket { from_ns, to_ns, count } in buckets {
         let fits = to_ns <= MAX_NS
             && histogram.lowest_equivalent(from_ns) == from_ns
             && histogram.highest_equivalent(from_ns) == to_ns;
@@ -68,7 +68,7 @@ pub(super) fn histogram_of(times: &Latency) -> Result<Histogram<u64>, ForeignBuc
         }
         histogram.record_n(from_ns, count).map_err(|_| ForeignBuckets)?;
     }
-    if histogram.len() == times.count { Ok(histogram) } else { Err(ForeignBuckets) }
+    if histogram.len() == count { Ok(histogram) } else { Err(ForeignBuckets) }
 }
 
 /// What was read of one latency histogram, or of several.
@@ -89,16 +89,22 @@ impl LatencyReading {
         })
     }
 
-    /// Reads a document's.
+    /// Reads a document's. `sum` is its exact sum of all values.
     ///
     /// # Errors
     /// [`ForeignBuckets`].
-    pub(super) fn of_document(times: &Latency) -> Result<Self, ForeignBuckets> {
-        Ok(Self {
-            histogram: histogram_of(times)?,
-            total_ns: u128::from(times.sum),
-            extremes_ns: times.min.zip(times.max),
-        })
+    pub(super) fn of_buckets(
+        count: u64,
+        buckets: &[LatencyBucket],
+        sum: u64,
+        extremes_ns: Option<(u64, u64)>,
+    ) -> Result<Self, ForeignBuckets> {
+        Ok(Self { histogram: histogram_of(count, buckets)?, total_ns: u128::from(sum), extremes_ns })
+    }
+
+    /// Of no frame.
+    pub(super) fn none() -> Result<Self, ForeignBuckets> {
+        Self::of_buckets(0, &[], 0, None)
     }
 
     /// Adds what was read of another.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{StatsError, print_times};
+use super::{StatsError, WIDTH, print_times, wrap};
 use crate::stats::hlog::{HlogError, write_merged, write_report};
-use crate::stats::merge::{MergeError, MergedTimes, merge};
+use crate::stats::merge::{MergeError, MergedTimes, merge_files};
 use crate::stats::report::Report;
 
 /// Arguments of `pointsman stats merge`.
@@ -17,9 +17,10 @@ use crate::stats::report::Report;
 Example:
   pointsman stats merge a.json b.json --hlog both.hlog
 
-Documents of one run of one director overlap, so only one of them can be merged.")]
+Of a series (run --stats-file) the last document of each start counts. Two files of one run of one director overlap, so only
+one of them can be merged. Documents of earlier versions can be merged, too; what they lack is said.")]
 pub struct MergeArgs {
-    /// Statistics documents, each of another director or another run
+    /// Statistics documents, or series of them, each of another director or another run; - is the standard input
     #[arg(required = true, value_name = "FILE.json")]
     pub files: Vec<PathBuf>,
     /// Print JSON
@@ -33,25 +34,6 @@ pub struct MergeArgs {
 /// Why histograms could not be read, merged or written.
 #[derive(Debug, thiserror::Error)]
 pub enum TimesError {
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file has something else in it.
-    #[error(
-        "{} is no whole statistics document of this version (as `pointsman stats --json` or `run --stats-file` make): {source}",
-        .path.display()
-    )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// Where that shows.
-        source: serde_json::Error,
-    },
     /// They cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -80,8 +62,7 @@ pub fn write_hlog(report: &Report, path: &Path) -> Result<(), TimesError> {
 
 /// Merges documents, and prints or writes what they make together.
 pub(super) fn run_merge(args: &MergeArgs, out: &mut impl Write) -> Result<(), StatsError> {
-    let reports = args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-    let merged = merge(&reports).map_err(TimesError::from)?;
+    let merged = merge_files(&args.files).map_err(TimesError::from)?;
     if let Some(path) = &args.hlog {
         let mut log = Vec::new();
         write_merged(&merged, &mut log).map_err(TimesError::from)?;
@@ -91,16 +72,15 @@ pub(super) fn run_merge(args: &MergeArgs, out: &mut impl Write) -> Result<(), St
         serde_json::to_writer(&mut *out, &merged).map_err(io::Error::from)?;
         return Ok(writeln!(out)?);
     }
-    let MergedTimes { documents, latency, queueing, processing, completion } = &merged;
+    let MergedTimes { documents, latency, queueing, processing, completion, notes } = &merged;
     for document in documents {
         writeln!(out, "{}", document.hostname)?;
     }
-    Ok(print_times([], [latency, queueing, processing, completion], out)?)
-}
-
-fn read(path: &Path) -> Result<Report, TimesError> {
-    let text = fs::read(path).map_err(|source| TimesError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&text).map_err(|source| TimesError::Foreign { path: path.to_owned(), source })
+    print_times([], [latency, queueing, processing, completion], out)?;
+    for note in notes {
+        wrap(out, "note: ", note, WIDTH)?;
+    }
+    Ok(())
 }
 
 fn put(log: &[u8], path: &Path) -> Result<(), TimesError> {
