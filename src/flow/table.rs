@@ -130,7 +130,7 @@ impl FlowTable {
     }
 
     /// The entry of the flow that was looked up, if it is where it was seen, and still this flow's. To be asked before the
-    /// table is changed so often that a slot could have had 65,536 flows meanwhile.
+    /// table is changed so often that a slot could have had 32,768 flows meanwhile.
     #[inline(always)]
     pub fn at(&self, likely: Likely, now_s: u32) -> Option<Found> {
         let slot = self.shared.as_slice().get(likely.at)?;

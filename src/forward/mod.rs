@@ -53,7 +53,7 @@ enum Way {
     Datagram,
     /// It has a flow, but must be looked at more closely.
     Close,
-    /// It has no ports or no flow; nothing can be fetched ahead.
+    /// It has no ports, no flow or no service; nothing can be fetched ahead.
     #[default]
     Blind,
 }
@@ -133,13 +133,17 @@ impl Prepared {
 /// Finds the service of a prepared frame, and has the rest of what is known of its flow fetched.
 #[inline(always)]
 pub fn look_up(prepared: &mut Prepared, table: &ForwardingTable, flows: &WorkerFlows) {
-    if prepared.way != Way::Blind
-        && let Some(found) = table.index().at(&prepared.place)
-    {
-        prepared.key = prepared.key.with_service(found.id);
-        prepared.likely = flows.flows.look_ahead(prepared.hash, &prepared.key);
-        table.prefetch_target(prepared.likely.real_server());
+    if prepared.way == Way::Blind {
+        return;
     }
+    let Some(found) = table.index().at(&prepared.place) else {
+        // Its key names no service, and must not be looked for.
+        prepared.way = Way::Blind;
+        return;
+    };
+    prepared.key = prepared.key.with_service(found.id);
+    prepared.likely = flows.flows.look_ahead(prepared.hash, &prepared.key);
+    table.prefetch_target(prepared.likely.real_server());
 }
 
 /// Decides on what most frames are, once they were looked up: whole datagrams in the middle of an established flow whose
@@ -152,12 +156,12 @@ pub fn decide_quickly(
     flows: &mut WorkerFlows,
     now_s: u32,
 ) -> Option<(u8, Route)> {
-    let entry = match flows.flows.at(prepared.likely, now_s) {
-        Some(found) => Some(found),
-        // Behind the first line of its set.
-        None if prepared.way != Way::Blind => flows.flows.find(prepared.hash, &prepared.key, now_s),
-        None => None,
-    };
+    if matches!(prepared.way, Way::Close | Way::Blind) {
+        return None;
+    }
+    // It may be behind the first line of its set.
+    let entry = flows.flows.at(prepared.likely, now_s);
+    let entry = entry.or_else(|| flows.flows.find(prepared.hash, &prepared.key, now_s));
     let found = entry.filter(|found| found.state == FlowState::Established)?;
     let target = table.target(found.real_server)?;
     let life_s = match prepared.way {
