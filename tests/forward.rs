@@ -183,6 +183,30 @@ fn every_frame_of_the_table_has_its_verdict() {
     }
 }
 
+/// Of two frames that differ in their VIP alone, one is for the service of number 0 and the other for none.
+#[test]
+fn a_frame_without_service_finds_nobodys_entry() {
+    let table = table();
+    let first = table.services().iter().find(|service| service.id == 0).unwrap().key;
+    assert_eq!(first, ServiceKey { vip: VIP.into(), protocol: Protocol::Tcp, port: 80 });
+    let stranger = Ipv4 { destination: Ipv4Addr::new(192, 168, 88, 250), ..Ipv4::default() };
+    for port in 1000..1200 {
+        // In the middle of a connection, so that its entry is established.
+        let mut segment = tcp(port, 80);
+        segment[13] = 0x10;
+        // A single set, where every entry is in the way of every other.
+        let mut flows = WorkerFlows::new(4).unwrap();
+        let mut forward =
+            |mut frame: Vec<u8>| forward::forward(&mut frame, &table, &mut flows, &mut Counts::default(), 1);
+        for _ in 0..3 {
+            let verdict = forward(Ipv4::default().frame(&segment));
+            assert!(matches!(verdict, Verdict::Tx { .. }), "{verdict:?}");
+        }
+        let verdict = forward(stranger.frame(&segment));
+        assert!(matches!(verdict, Verdict::Drop { reason: DropReason::NoService, .. }), "port {port}: {verdict:?}");
+    }
+}
+
 fn real_server_of(table: &ForwardingTable, mut frame: Vec<u8>) -> IpAddr {
     match forward(&mut frame, table) {
         Verdict::Tx { route, .. } => table.real_servers()[route.real_server as usize].address,
