@@ -144,5 +144,9 @@ fn cycles_and_times_are_whole_under_load_and_at_rest() {
         }
         let in_batches: u64 = worker.batch_sizes.iter().map(|size| size.cycles).sum();
         assert!(in_batches <= worker.cycles.busy && (in_batches > 0) == (worker.received.packets > 0));
+        for size in &worker.batch_sizes {
+            let each: u64 = size.cycles_of_bursts.iter().map(|bucket| bucket.count).sum();
+            assert_eq!(each, size.count, "bursts of {} and more frames", size.from);
+        }
     }
 }

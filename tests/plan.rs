@@ -154,6 +154,36 @@ fn what_runs_do_not_show_widens_the_interval() {
     assert!(slower > planned(&[document(400.0, 600.0, 1, 6, 10)], &demand(1e6)).core.full_frame_ns.likely);
 }
 
+/// One burst of ten is interrupted for a hundred times as long as it takes itself. That moves the means, and not the plan.
+#[test]
+fn interruptions_do_not_make_bursts_dear() {
+    let calm = document(400.0, 600.0, 1, 6, 10);
+    let mut interrupted = calm.clone();
+    for size in interrupted["workers"][0]["batch_sizes"].as_array_mut().unwrap() {
+        let (count, cycles) = (size["count"].as_u64().unwrap(), size["cycles"].as_u64().unwrap());
+        let usual = cycles / count;
+        size["cycles"] = json!(cycles + count / 10 * usual * 100);
+        size["cycles_of_bursts"] = json!([
+            { "from_cycles": usual * 19 / 20, "to_cycles": usual * 21 / 20, "count": count - count / 10 },
+            { "from_cycles": usual * 99, "to_cycles": null, "count": count / 10 },
+        ]);
+    }
+    let full_ns = |document: &Value| planned(&[document.clone()], &demand(1e6)).core.full_frame_ns;
+    assert!((full_ns(&interrupted).likely / full_ns(&calm).likely - 1.0).abs() < 0.02, "{:?}", full_ns(&interrupted));
+    // Who had the core meanwhile may have it at full load, too.
+    let text = |document: &Value| planned(&[document.clone()], &demand(1e6)).assumptions.join("\n");
+    assert!(
+        text(&calm).contains("no costs of single bursts") && !text(&interrupted).contains("no costs of single bursts")
+    );
+    assert!(!text(&interrupted).contains("other threads"));
+    let undisturbed = full_ns(&interrupted);
+    interrupted["workers"][0]["cpu_time"] = json!({ "runqueue_wait_ns": 2_000_000_000u64 });
+    let disturbed = full_ns(&interrupted);
+    assert!(text(&interrupted).contains("other threads had the workers' cores for 20 % of the time"));
+    assert!(disturbed.high > undisturbed.high * 1.05, "{disturbed:?} {undisturbed:?}");
+    assert_eq!((disturbed.likely, disturbed.low), (undisturbed.likely, undisturbed.low));
+}
+
 #[test]
 fn shares_and_changes_of_a_table() {
     let config = config::parse(CONFIG, "director.toml").unwrap().config;

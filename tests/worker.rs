@@ -214,6 +214,16 @@ proptest! {
         let (_, cycles) = Cost::read(&bench.counters.cost);
         let in_batches: u64 = bench.counters.batches.iter().map(|batch| batch.cycles.get()).sum();
         prop_assert!(in_batches <= cycles.busy, "bursts have no more than the time of busy turns");
+        for batch in &bench.counters.batches {
+            let (mut least, mut most, mut bursts) = (0u64, 0u64, 0u64);
+            for (from, to, count) in batch.costs.buckets() {
+                least = least.saturating_add(from.saturating_mul(count));
+                most = most.saturating_add(to.saturating_mul(count));
+                bursts += count;
+            }
+            prop_assert_eq!(bursts, batch.bursts.get(), "each burst is in the distribution once");
+            prop_assert!((least..=most).contains(&batch.cycles.get()), "{} to {}: {:?}", least, most, batch);
+        }
         let bytes: usize = bench.sent.iter().map(Vec::len).sum();
         prop_assert_eq!(bench.counters.outcomes.tx_bytes.get(), bytes as u64);
         if !two_arms {

@@ -4,6 +4,7 @@
 //! are kept as such sums and nowhere else: they cannot disagree with their parts.
 
 use super::Counter;
+use super::burst_cost::BurstCosts;
 use crate::clock;
 
 /// What a worker does in a turn of its loop, system calls apart.
@@ -116,4 +117,6 @@ pub struct BatchCounters {
     pub cycles: Counter,
     /// Those of `cycles` in system calls.
     pub system_call_cycles: Counter,
+    /// `cycles` of each of them.
+    pub costs: BurstCosts,
 }

@@ -4,6 +4,7 @@
 //! cache line. Readers see each counter at some recent moment; at a quiet moment all of them are exact. Counters only
 //! ever grow; who wants a rate takes two readings.
 
+pub mod burst_cost;
 pub mod connections;
 pub mod cost;
 pub mod latency;

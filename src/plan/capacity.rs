@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::fit::{BurstPoint, Fit};
-use super::run::{Run, WorkerRun};
+use super::run::{BurstClass, Run, WorkerRun};
 
 /// Below this load the run tells little of full load.
 pub const MOST_LIKELY_LEAST_LOAD: f64 = 0.15;
@@ -14,6 +14,8 @@ const FULL_LOAD: f64 = 0.97;
 const UNSEEN: f64 = 0.10;
 /// The same of a run that had next to nothing to do.
 const UNSEEN_OF_LITTLE_LOAD: f64 = 0.20;
+/// Time that others had of a core, from which on it is worth a sentence.
+const TAKEN_TO_MENTION: f64 = 0.01;
 /// Copying a byte more, in nanoseconds: at least, likely, at most.
 const COPY_NS_PER_BYTE: [f64; 3] = [0.0, 0.1, 0.3];
 
@@ -101,8 +103,9 @@ pub(super) fn capacity(run: &Run, point: WorkingPoint) -> Option<CoreCapacity> {
     cost += copying(run, point.frame_bytes, &mut assumptions, &mut spread);
     let unseen = unseen(run, &mut assumptions);
     spread = spread.and(unseen * cost, unseen * cost);
+    spread = spread.and(0.0, interrupted(run, &all, &mut assumptions) * cost);
     let full = Interval { low: (cost - spread.below).max(0.1 * cost), likely: cost, high: cost + spread.above };
-    let cycles = |of: fn(&super::run::BurstClass) -> u64| -> f64 {
+    let cycles = |of: fn(&BurstClass) -> u64| -> f64 {
         all.iter().flat_map(|worker| &worker.bursts).map(|class| of(class) as f64).sum()
     };
     Some(CoreCapacity {
@@ -123,14 +126,14 @@ fn pooled(workers: &[&WorkerRun], ns_per_cycle: f64) -> Vec<BurstPoint> {
     let classes = workers.iter().map(|worker| worker.bursts.len()).max().unwrap_or(0);
     (0..classes)
         .filter_map(|at| {
-            let of = |what: fn(&super::run::BurstClass) -> u64| -> f64 {
-                workers.iter().filter_map(|worker| worker.bursts.get(at)).map(|class| what(class) as f64).sum()
-            };
-            let bursts = of(|class| class.bursts);
-            (bursts > 0.0).then(|| BurstPoint {
-                frames: of(|class| class.frames) / bursts,
-                cost: of(|class| class.cycles) * ns_per_cycle / bursts,
-                bursts,
+            let mut all = BurstClass::default();
+            for class in workers.iter().filter_map(|worker| worker.bursts.get(at)) {
+                all.merge(class);
+            }
+            Some(BurstPoint {
+                frames: all.frames as f64 / all.bursts as f64,
+                cost: all.usual_cycles()? * ns_per_cycle,
+                bursts: all.bursts as f64,
             })
         })
         .collect()
@@ -219,6 +222,31 @@ fn copying(run: &Run, frame_bytes: Option<f64>, assumptions: &mut Vec<String>, s
     ));
     *spread = spread.and((likely - least.min(most)).abs(), (least.max(most) - likely).abs());
     likely
+}
+
+/// The part of the workers' time that other threads on their cores took, over what is left. What a burst usually costs has
+/// none of it.
+fn interrupted(run: &Run, workers: &[&WorkerRun], assumptions: &mut Vec<String>) -> f64 {
+    let single_bursts = workers.iter().flat_map(|worker| &worker.bursts).any(|class| class.each.median().is_some());
+    if !single_bursts {
+        assumptions.push(
+            "the document has no costs of single bursts, so that interruptions of the run's bursts are part of what a burst costs"
+                .to_owned(),
+        );
+        return 0.0;
+    }
+    let known: Vec<f64> =
+        workers.iter().filter_map(|worker| worker.waited_ns).map(|waited_ns| waited_ns as f64).collect();
+    let taken = known.iter().sum::<f64>() / (run.span_ns as f64 * known.len() as f64).max(1.0);
+    if taken >= TAKEN_TO_MENTION {
+        assumptions.push(format!(
+            "a burst costs what one usually did (the median). In the run other threads had the workers' cores for {:.0} % of the \
+             time; at full load that is between nothing and as much",
+            taken * 100.0
+        ));
+    }
+    let taken = taken.min(0.9);
+    taken / (1.0 - taken)
 }
 
 fn unseen(run: &Run, assumptions: &mut Vec<String>) -> f64 {

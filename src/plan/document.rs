@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::stats::report::{LatencyBucket, Moment, Traffic};
+use crate::stats::report::{CycleBucket, LatencyBucket, Moment, Traffic};
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Document {
@@ -74,6 +74,14 @@ pub(super) struct Worker {
     pub(super) batch_sizes: Vec<BatchSize>,
     #[serde(default)]
     pub(super) flow_table: Option<FlowTable>,
+    #[serde(default)]
+    pub(super) cpu_time: Option<CpuTime>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CpuTime {
+    pub(super) runqueue_wait_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -82,7 +90,7 @@ pub(super) struct BusyIdle {
     pub(super) idle: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct BatchSize {
     pub(super) from: u64,
     pub(super) count: u64,
@@ -93,6 +101,8 @@ pub(super) struct BatchSize {
     pub(super) cycles: u64,
     #[serde(default)]
     pub(super) system_call_cycles: u64,
+    #[serde(default)]
+    pub(super) cycles_of_bursts: Vec<CycleBucket>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -29,8 +29,8 @@ pub struct Fit {
 
 /// What a class of bursts may be off the line by, relative, however many bursts it has: real costs are no line.
 const OFF_THE_LINE: f64 = 0.05;
-/// Squared relative spread of the costs of single bursts.
-const SINGLE_BURST_VARIANCE: f64 = 4.0;
+/// Squared relative spread of the costs of single bursts: about their median, of which interruptions are a part.
+const SINGLE_BURST_VARIANCE: f64 = 1.0;
 /// Spread that is believed beforehand, over what is expected, and as how many points.
 const SPREAD_BEFOREHAND: f64 = 1.0;
 const WEIGHT_BEFOREHAND: f64 = 3.0;

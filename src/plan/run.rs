@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::burst_cycles::BurstCycles;
 use super::document::{Cpu, Document, Times, Worker};
 use super::read::{InputError, Series, series};
 use crate::stats::recorded::ReadError;
@@ -54,12 +55,14 @@ pub struct WorkerRun {
     pub busy_cycles: u64,
     /// Cycles of those that found nothing.
     pub idle_cycles: u64,
+    /// How long it waited while another thread had its core; `None` if that is not known.
+    pub waited_ns: Option<u64>,
     /// Its bursts by size.
     pub bursts: Vec<BurstClass>,
 }
 
 /// Bursts of about one size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BurstClass {
     /// How many bursts.
     pub bursts: u64,
@@ -69,6 +72,25 @@ pub struct BurstClass {
     pub cycles: u64,
     /// Those of `cycles` in system calls.
     pub system_call_cycles: u64,
+    /// `cycles` of each burst; empty in documents of programs that did not measure it.
+    pub each: BurstCycles,
+}
+
+impl BurstClass {
+    /// Adds another worker's bursts of this size.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.bursts = self.bursts.saturating_add(other.bursts);
+        self.frames = self.frames.saturating_add(other.frames);
+        self.cycles = self.cycles.saturating_add(other.cycles);
+        self.system_call_cycles = self.system_call_cycles.saturating_add(other.system_call_cycles);
+        self.each.merge(&other.each);
+    }
+
+    /// What a burst usually took: the median, or the mean where single bursts are not known. `None` without a burst.
+    pub fn usual_cycles(&self) -> Option<f64> {
+        let mean = || (self.bursts > 0).then(|| self.cycles as f64 / self.bursts as f64);
+        self.each.median().or_else(mean)
+    }
 }
 
 /// NAPI polls of the director's interfaces.
@@ -233,13 +255,14 @@ fn worker_between(before: Option<&Worker>, now: &Worker) -> WorkerRun {
         .map(|class| {
             let earlier = before
                 .and_then(|before| before.batch_sizes.iter().find(|earlier| earlier.from == class.from))
-                .copied()
+                .cloned()
                 .unwrap_or_default();
             BurstClass {
                 bursts: class.count.saturating_sub(earlier.count),
                 frames: class.packets.saturating_sub(earlier.packets),
                 cycles: class.cycles.saturating_sub(earlier.cycles),
                 system_call_cycles: class.system_call_cycles.saturating_sub(earlier.system_call_cycles),
+                each: BurstCycles::of(&class.cycles_of_bursts).since(&BurstCycles::of(&earlier.cycles_of_bursts)),
             }
         })
         .collect();
@@ -248,6 +271,7 @@ fn worker_between(before: Option<&Worker>, now: &Worker) -> WorkerRun {
         frames: since(&|worker| worker.received.packets),
         busy_cycles: since(&|worker| worker.cycles.busy),
         idle_cycles: since(&|worker| worker.cycles.idle),
+        waited_ns: now.cpu_time.map(|_| since(&|worker| worker.cpu_time.unwrap_or_default().runqueue_wait_ns)),
         bursts,
     }
 }

@@ -16,9 +16,9 @@ use super::cpu::{CpuSource, Cpus, CycleClock, ThreadClock};
 use super::flows::{FlowActivity, FlowTableReport};
 use super::rates::{History, Windows};
 use super::report::{
-    AttachMode, BatchSize, BusyIdle, CompletionBy, ConnectionLimitReport, ConnectionsReport, Cost, Drops, Frames,
-    HealthCheckReport, Identity, InterfaceReport, KernelRingStatistics, Moment, QueueReport, RealServerReport, Report,
-    SCHEMA_VERSION, StandingReport, Totals, Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
+    AttachMode, BatchSize, BusyIdle, CompletionBy, ConnectionLimitReport, ConnectionsReport, Cost, CycleBucket, Drops,
+    Frames, HealthCheckReport, Identity, InterfaceReport, KernelRingStatistics, Moment, QueueReport, RealServerReport,
+    Report, SCHEMA_VERSION, StandingReport, Totals, Traffic, VirtualServiceReport, WorkerReport, XdpCounts,
 };
 use super::summary::Times;
 use crate::clock;
@@ -415,6 +415,7 @@ fn worker(source: &WorkerSource, times: &Times) -> WorkerReport {
         packets: batch.packets.get(),
         cycles: batch.cycles.get(),
         system_call_cycles: batch.system_call_cycles.get(),
+        cycles_of_bursts: batch.costs.buckets().map(CycleBucket::of).collect(),
     });
     let (cost, cycles) = Cost::read(&counters.cost);
     WorkerReport {

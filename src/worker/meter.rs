@@ -116,10 +116,12 @@ impl Meter {
 impl OpenBurst {
     #[inline]
     fn close(self, counters: &WorkerCounters, at: Mark) {
-        let Some(BatchCounters { cycles, system_call_cycles, .. }) = counters.batches.get(self.bucket) else { return };
+        let Some(batch) = counters.batches.get(self.bucket) else { return };
+        let BatchCounters { cycles, system_call_cycles, costs, .. } = batch;
         let Spent { user, system } = spent(self.from, at);
         cycles.add(user + system);
         system_call_cycles.add(system);
+        costs.record(user + system);
     }
 }
 

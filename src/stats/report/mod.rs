@@ -22,7 +22,7 @@ pub use interface::{AttachMode, InterfaceReport, KernelRingStatistics, QueueRepo
 pub use latency::{CompletionBy, Latency, LatencyBucket};
 pub use rates::Rate;
 pub use service::{ConnectionLimitReport, ConnectionsReport, RealServerReport, StandingReport, VirtualServiceReport};
-pub use worker::{BatchSize, BusyIdle, Drops, Frames, WorkerReport};
+pub use worker::{BatchSize, BusyIdle, CycleBucket, Drops, Frames, WorkerReport};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

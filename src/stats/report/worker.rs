@@ -84,7 +84,7 @@ impl Drops {
 }
 
 /// How many bursts had between `from` and `to` frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchSize {
     /// Fewest frames.
     pub from: u64,
@@ -98,6 +98,27 @@ pub struct BatchSize {
     pub cycles: u64,
     /// Those of `cycles` in system calls.
     pub system_call_cycles: u64,
+    /// How many bursts took how many cycles; buckets without one are left out.
+    #[serde(default)]
+    pub cycles_of_bursts: Vec<CycleBucket>,
+}
+
+/// Bursts that took between `from_cycles` and `to_cycles`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CycleBucket {
+    /// Fewest cycles.
+    pub from_cycles: u64,
+    /// Most cycles, inclusive; null for no limit.
+    pub to_cycles: Option<u64>,
+    /// Number of bursts.
+    pub count: u64,
+}
+
+impl CycleBucket {
+    /// From fewest and most cycles, and the number of bursts.
+    pub(crate) fn of((from_cycles, to_cycles, count): (u64, u64, u64)) -> Self {
+        Self { from_cycles, to_cycles: (to_cycles < u64::MAX).then_some(to_cycles), count }
+    }
 }
 
 /// Where the frames of a worker's memory are (gauges).
