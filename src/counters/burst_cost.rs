@@ -55,7 +55,7 @@ fn index_of(cycles: u64) -> usize {
 
 fn lowest_of(index: usize) -> u64 {
     let (octave, within) = (index / PER_OCTAVE, index % PER_OCTAVE);
-    ((PER_OCTAVE + within) as u64) << (octave as u32 + LEAST_BITS - PER_OCTAVE_BITS)
+    ((PER_OCTAVE + within) as u64) << (octave + (LEAST_BITS - PER_OCTAVE_BITS) as usize)
 }
 
 #[cfg(test)]
