@@ -168,10 +168,10 @@ fn interruptions_do_not_make_bursts_dear() {
             { "from_cycles": usual * 99, "to_cycles": null, "count": count / 10 },
         ]);
     }
-    let full_ns = |document: &Value| planned(&[document.clone()], &demand(1e6)).core.full_frame_ns;
+    let full_ns = |document: &Value| planned(std::slice::from_ref(document), &demand(1e6)).core.full_frame_ns;
     assert!((full_ns(&interrupted).likely / full_ns(&calm).likely - 1.0).abs() < 0.02, "{:?}", full_ns(&interrupted));
     // Who had the core meanwhile may have it at full load, too.
-    let text = |document: &Value| planned(&[document.clone()], &demand(1e6)).assumptions.join("\n");
+    let text = |document: &Value| planned(std::slice::from_ref(document), &demand(1e6)).assumptions.join("\n");
     assert!(
         text(&calm).contains("no costs of single bursts") && !text(&interrupted).contains("no costs of single bursts")
     );
@@ -182,6 +182,29 @@ fn interruptions_do_not_make_bursts_dear() {
     assert!(text(&interrupted).contains("other threads had the workers' cores for 20 % of the time"));
     assert!(disturbed.high > undisturbed.high * 1.05, "{disturbed:?} {undisturbed:?}");
     assert_eq!((disturbed.likely, disturbed.low), (undisturbed.likely, undisturbed.low));
+}
+
+/// Twenty full bursts in the run are taken at their word, whatever the line says; with fewer the line counts.
+#[test]
+fn full_bursts_of_the_run_need_no_line() {
+    let full_ns = |full_bursts: u64, with_single_bursts: bool| {
+        let mut run = document(400.0, 600.0, 1, 6, 10);
+        let cycles = 64 * 500 * HZ / 1_000_000_000;
+        let sizes = run["workers"][0]["batch_sizes"].as_array_mut().unwrap();
+        sizes.push(json!({ "from": 64, "to": null, "count": full_bursts, "packets": 64 * full_bursts,
+                           "cycles": full_bursts * cycles, "system_call_cycles": 0 }));
+        for size in sizes {
+            let usual = size["cycles"].as_u64().unwrap() / size["count"].as_u64().unwrap();
+            if with_single_bursts {
+                size["cycles_of_bursts"] =
+                    json!([{ "from_cycles": usual - 10, "to_cycles": usual + 9, "count": size["count"] }]);
+            }
+        }
+        planned(&[run], &demand(1e6)).core.full_frame_ns.likely
+    };
+    assert!((full_ns(20, true) - 500.0).abs() < 1.0, "{}", full_ns(20, true));
+    assert!(full_ns(19, true) > 580.0, "{}", full_ns(19, true));
+    assert!(full_ns(20, false) > 580.0, "means of rare bursts are those of interruptions: {}", full_ns(20, false));
 }
 
 #[test]

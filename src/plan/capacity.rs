@@ -14,6 +14,14 @@ const FULL_LOAD: f64 = 0.97;
 const UNSEEN: f64 = 0.10;
 /// The same of a run that had next to nothing to do.
 const UNSEEN_OF_LITTLE_LOAD: f64 = 0.20;
+/// So many full bursts tell what one costs; nearly full, of a batch, is full.
+const FULL_BURSTS_TO_TELL: f64 = 20.0;
+const NEARLY_FULL: f64 = 0.9;
+/// What the median of full bursts may be off, relative, however many there are; squared relative spread of single ones.
+const FULL_BURSTS_SPREAD: f64 = 0.05;
+const FULL_BURST_VARIANCE: f64 = 0.09;
+/// Standard deviations within which nine of ten normal values are.
+const NINE_OF_TEN: f64 = 1.645;
 /// Time that others had of a core, from which on it is worth a sentence.
 const TAKEN_TO_MENTION: f64 = 0.01;
 /// Copying a byte more, in nanoseconds: at least, likely, at most.
@@ -48,7 +56,7 @@ pub struct CoreCapacity {
     pub frame_ns: f64,
     /// Kernel work on the worker's core that its own cycles may not have, in nanoseconds of a frame.
     pub kernel_ns: f64,
-    /// Taking sent frames back in turns of their own, in nanoseconds of a frame.
+    /// Taking sent frames back, beyond what bursts have of it, in nanoseconds of a frame.
     pub completion_ns: f64,
     /// Part of the burst's cost that is in system calls, in the run.
     pub system_call_share: f64,
@@ -88,16 +96,21 @@ pub(super) fn capacity(run: &Run, point: WorkingPoint) -> Option<CoreCapacity> {
     let bursts: f64 = points.iter().map(|point| point.bursts).sum();
     let largest = points.iter().map(|point| point.frames).fold(1.0, f64::max);
     let batch = point.batch.max(largest);
-    let mut assumptions = vec![batching(&fit, frames / bursts, batch)];
+    let full_bursts = full_bursts(&all, &points, batch);
+    let mut assumptions = vec![batching(&fit, frames / bursts, batch, full_bursts)];
     let mut spread = Spread::default();
-    let mut cost = fit.frame_cost(batch);
-    let fitted = fit.frame_cost_uncertainty(batch).min(0.9 * cost);
-    spread = spread.and(fitted, fitted.max(fit.frame_cost(batch / 2.0) - cost));
+    let mut cost = full_bursts.map_or(fit.frame_cost(batch), |seen| seen.cost / seen.frames);
+    let uncertain = match full_bursts {
+        Some(seen) => NINE_OF_TEN * cost * (FULL_BURSTS_SPREAD.powi(2) + FULL_BURST_VARIANCE / seen.bursts).sqrt(),
+        None => fit.frame_cost_uncertainty(batch).min(0.9 * cost),
+    };
+    spread = spread.and(uncertain, uncertain.max(fit.frame_cost(batch / 2.0) - fit.frame_cost(batch)));
     let between = between_workers(&all, ns_per_cycle, batch);
     spread = spread.and(between * cost, between * cost);
-    let completion_ns = completions(&all, ns_per_cycle, frames) / 2.0;
+    let completions_apart_ns = completions(&all, ns_per_cycle, frames);
+    let completion_ns = completions_apart_ns / batch;
     cost += completion_ns;
-    spread = spread.and(completion_ns, completion_ns);
+    spread = spread.and(completion_ns, (completions_apart_ns / 2.0 - completion_ns).max(0.0));
     let kernel_ns = kernel_share(run, frames, &mut assumptions, &mut spread);
     cost += kernel_ns;
     cost += copying(run, point.frame_bytes, &mut assumptions, &mut spread);
@@ -139,12 +152,23 @@ fn pooled(workers: &[&WorkerRun], ns_per_cycle: f64) -> Vec<BurstPoint> {
         .collect()
 }
 
-fn batching(fit: &Fit, in_run: f64, batch: f64) -> String {
-    let how = if fit.assumed {
-        "the run's bursts were too much alike to tell what a burst costs from what its frames cost: their usual shares are \
-         taken"
-    } else {
-        "what a burst costs by its size is a line through the run's bursts of all sizes"
+/// The run's full bursts, if it had enough of them and their usual cost is known: they need no line.
+fn full_bursts(workers: &[&WorkerRun], points: &[BurstPoint], batch: f64) -> Option<BurstPoint> {
+    let single_bursts = workers.iter().flat_map(|worker| &worker.bursts).any(|class| class.each.median().is_some());
+    let largest = points.iter().max_by(|a, b| a.frames.total_cmp(&b.frames))?;
+    (single_bursts && largest.frames >= NEARLY_FULL * batch && largest.bursts >= FULL_BURSTS_TO_TELL)
+        .then_some(*largest)
+}
+
+fn batching(fit: &Fit, in_run: f64, batch: f64, full_bursts: Option<BurstPoint>) -> String {
+    let how = match full_bursts {
+        Some(seen) => format!("the run had {:.0} such bursts, and what these usually cost is taken", seen.bursts),
+        None if fit.assumed => {
+            "the run's bursts were too much alike to tell what a burst costs from what its frames cost: \
+                                their usual shares are taken"
+                .to_owned()
+        }
+        None => "what a burst costs by its size is a line through the run's bursts of all sizes".to_owned(),
     };
     format!(
         "at full load {batch:.0} frames wait whenever the worker looks (in the run {in_run:.1} on average), so bursts are \
@@ -167,8 +191,8 @@ fn between_workers(workers: &[&WorkerRun], ns_per_cycle: f64, batch: f64) -> f64
     variance.sqrt() / mean
 }
 
-/// Nanoseconds of a frame in turns that only took frames back. At full load they share a turn with a burst, and cost
-/// something between nothing and as much.
+/// Nanoseconds of a frame in turns that only took frames back. At full load a turn takes as many back as it receives, and
+/// has the cost of a look for all of them together.
 fn completions(workers: &[&WorkerRun], ns_per_cycle: f64, frames: f64) -> f64 {
     let cycles: u64 = workers.iter().map(|worker| worker.cycles_without_burst()).sum();
     cycles as f64 * ns_per_cycle / frames.max(1.0)
